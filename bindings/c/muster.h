@@ -1,0 +1,402 @@
+/*
+ * muster: a process pool for every language, on one machine or on many.
+ *
+ * This header is the whole contract of libmuster. It has two halves:
+ *
+ *   the caller's half    open a pool, submit calls to it, take the results
+ *   the worker's half    functions that run in worker processes, and how they are offered
+ *
+ * A program can hold both: it lists its functions with muster_init() at the top of main() and opens a pool on
+ * "local:"; the pool starts the program again, once for each worker, and those copies never return from muster_init().
+ *
+ *     static int square(muster_task *task)
+ *     {
+ *         int64_t x;
+ *         int status = muster_arg_int(task, 0, &x);
+ *         return status ? status : muster_return_int(task, x * x);
+ *     }
+ *
+ *     int main(int argc, char **argv)
+ *     {
+ *         static const muster_function functions[] = {{"square", square}, {0}};
+ *         muster_init(argc, argv, functions);
+ *         muster_pool *pool;
+ *         muster_result *result;
+ *         if (muster_pool_open(&pool, "local:4", NULL) != 0)
+ *             return 1;
+ *         muster_apply(pool, "square", MUSTER_ARGS(muster_int(7)), NULL, &result);
+ *         printf("%lld\n", (long long)muster_result_value(result, 0)->integer);
+ *         muster_result_free(result);
+ *         return muster_pool_free(pool);
+ *     }
+ *
+ * Every function that returns int returns 0 (or a count) on success and a negative MUSTER_E... on failure;
+ * muster_last_error() then has the sentence with what was asked, what was found and what to do. All functions may be
+ * called from any thread. Times are in seconds, as double; a negative time-out means "without limit".
+ * Functions that wait must not be called from a callback; all others may.
+ */
+#ifndef MUSTER_H
+#define MUSTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define MUSTER_API __attribute__((visibility("default")))
+#define MUSTER_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define MUSTER_API
+#define MUSTER_PRINTF(text, first)
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MUSTER_VERSION "0.1.0"
+#define MUSTER_FOREVER (-1.0)
+
+/* --- errors ------------------------------------------------------------------------------------------------------- */
+
+enum muster_status {
+    MUSTER_OK = 0,
+    MUSTER_EINVAL = -1,      /* an argument makes no sense */
+    MUSTER_ENOMEM = -2,      /* memory ran out */
+    MUSTER_EAGAIN = -3,      /* the window is full: take results, or submit without MUSTER_NONBLOCK */
+    MUSTER_ETIMEDOUT = -4,   /* the time-out of this call, or the time limit of this task, ran out */
+    MUSTER_ECANCELED = -5,   /* the task was cancelled */
+    MUSTER_ELOST = -6,       /* the worker died, or was cut off, while it ran the task */
+    MUSTER_ETASK = -7,       /* the task's function reported an error */
+    MUSTER_ENOFUNCTION = -8, /* no worker offers that function */
+    MUSTER_ECLOSED = -9,     /* the pool was closed or terminated */
+    MUSTER_ELIMIT = -10,     /* larger than a limit allows: see docs/limits.md */
+    MUSTER_EPROTOCOL = -11,  /* the other side sent bytes that are not the protocol */
+    MUSTER_EVERSION = -12,   /* the other side speaks another version */
+    MUSTER_EAUTH = -13,      /* the authkey is missing or wrong */
+    MUSTER_ECONNECT = -14,   /* nobody answers at that URL */
+    MUSTER_EURL = -15,       /* the URL cannot be understood */
+    MUSTER_EPLUGIN = -16,    /* a plugin is missing, is not one, or is for another version */
+    MUSTER_ESYSTEM = -17,    /* the operating system refused something: the detail says what */
+    MUSTER_ETYPE = -18,      /* the value is not of that type */
+    MUSTER_EENCODING = -19,  /* the bytes are not well-formed msgpack */
+    MUSTER_EWORKERS = -20,   /* no worker process could be started */
+    MUSTER_EINTERNAL = -21   /* a bug in muster */
+};
+
+/* The sentence for a status; static storage. */
+MUSTER_API const char *muster_strerror(int status);
+
+/* The detail of the latest failure of a muster function in this thread; "" if none. Valid until the next failure. */
+MUSTER_API const char *muster_last_error(void);
+
+/* --- values ------------------------------------------------------------------------------------------------------- */
+
+/* What the opaque bytes of arguments and results are. The coordinator never looks inside. */
+enum muster_encoding { MUSTER_RAW = 0, MUSTER_MSGPACK = 1, MUSTER_PICKLE = 2 };
+
+enum muster_type {
+    MUSTER_TYPE_NIL,
+    MUSTER_TYPE_BOOL,
+    MUSTER_TYPE_INT,  /* fits int64_t */
+    MUSTER_TYPE_UINT, /* larger than INT64_MAX */
+    MUSTER_TYPE_DOUBLE,
+    MUSTER_TYPE_STRING, /* UTF-8, not terminated: see `size` */
+    MUSTER_TYPE_BYTES,
+    MUSTER_TYPE_MSGPACK, /* one encoded msgpack value: an array, a map, an extension */
+    MUSTER_TYPE_OPAQUE   /* a whole payload in another encoding (raw, pickle) */
+};
+
+/*
+ * One value: a view that owns nothing. `data` and `size` (bytes) are set for strings, bytes, msgpack and opaque values
+ * and belong to whoever made the value; a value inside a result lives as long as the result.
+ */
+typedef struct muster_value {
+    enum muster_type type;
+    enum muster_encoding encoding; /* of an opaque value */
+    union {
+        bool boolean;
+        int64_t integer;
+        uint64_t uinteger;
+        double real;
+    };
+    const void *data;
+    size_t size;
+} muster_value;
+
+MUSTER_API muster_value muster_nil(void);
+MUSTER_API muster_value muster_bool(bool value);
+MUSTER_API muster_value muster_int(int64_t value);
+MUSTER_API muster_value muster_double(double value);
+MUSTER_API muster_value muster_string(const char *text); /* up to the terminating zero */
+MUSTER_API muster_value muster_bytes(const void *data, size_t size);
+MUSTER_API muster_value muster_msgpack(const void *data,
+                                       size_t size); /* exactly one msgpack value, made with msgpack-c, say */
+MUSTER_API muster_value muster_opaque(enum muster_encoding encoding, const void *data, size_t size);
+
+/* The positional arguments of one call, as a literal: muster_apply(pool, "add", MUSTER_ARGS(muster_int(1),
+ * muster_int(2)), ...) */
+typedef struct muster_args {
+    const muster_value *values; /* an opaque value must be the only one: it is the whole payload */
+    size_t count;
+} muster_args;
+#define MUSTER_ARGS(...)                                \
+    ((muster_args){(const muster_value[]){__VA_ARGS__}, \
+                   sizeof((const muster_value[]){__VA_ARGS__}) / sizeof(muster_value)})
+#define MUSTER_NO_ARGS ((muster_args){NULL, 0})
+
+/* --- pools -------------------------------------------------------------------------------------------------------- */
+
+typedef struct muster_pool muster_pool;
+typedef struct muster_result muster_result;
+typedef struct muster_iterator muster_iterator;
+
+/* A line that a worker of a local pool wrote to standard output (1) or standard error (2), without its newline. */
+typedef void muster_output_fn(int stream, const char *worker, const char *line, size_t size, void *arg);
+
+/* A log call from inside a task: level as in syslog (3 error, 4 warning, 6 info, 7 debug). */
+typedef void muster_log_fn(int level, const char *worker, const char *text, void *arg);
+
+/* All fields may be zero. The first group says how the workers of a "local:" pool are made. */
+typedef struct muster_pool_options {
+    const char *const *plugins; /* shared objects to load in each worker; NULL-terminated. Without plugins and exec the
+                                   workers are this program started again, which must call muster_init() */
+    bool exec;                  /* workers offer the function "muster.exec": run commands */
+    unsigned max_tasks;         /* replace a worker after so many tasks; 0: never */
+    const char *initializer;    /* a function that each worker runs once before its first task, or NULL */
+    muster_args initializer_args;
+    const char *const *labels;   /* labels of the local workers, "name=value"; NULL-terminated */
+    size_t memory_limit;         /* bytes of address space for each worker (RLIMIT_AS); 0: no limit of muster's */
+    muster_output_fn *on_output; /* NULL: lines appear on this process's stdout and stderr, tagged with the worker */
+    bool raw_output;             /* workers inherit stdout and stderr; nothing is captured */
+    /* The second group is for every pool. */
+    const char *authkey_file; /* key for musterd; NULL: the environment's MUSTER_AUTHKEY_FILE or MUSTER_AUTHKEY */
+    muster_log_fn *on_log;    /* log calls of this client's tasks; NULL: to stderr */
+    void *arg;                /* given to on_output and on_log */
+    size_t window_tasks;      /* outstanding calls before submit blocks; 0: what the coordinator allows */
+    double connect_timeout;   /* s to wait for a coordinator; 0: 10 s; negative: without limit */
+} muster_pool_options;
+
+/*
+ * Opens a pool. `url` is "local:" (workers on this machine, as many as CPUs this process may use), "local:N" (N
+ * workers), or the control URL of a musterd ("ipc:///path", "tcp://host:port"). Several threads may share a pool. A
+ * process that forks must not use the pool in the child: it gets MUSTER_EINVAL there. Errors: EINVAL, EURL, ENOMEM,
+ * ECONNECT, EAUTH, EVERSION, EPLUGIN, EWORKERS, ESYSTEM.
+ */
+MUSTER_API int muster_pool_open(muster_pool **pool, const char *url, const muster_pool_options *options);
+
+/* No more calls; those submitted go on. Never blocks. */
+MUSTER_API int muster_pool_close(muster_pool *pool);
+
+/* Cancels every outstanding call (MUSTER_ECLOSED for those who wait) and, for a local pool, ends its workers. */
+MUSTER_API int muster_pool_terminate(muster_pool *pool);
+
+/* Waits until every outstanding call of a closed or terminated pool has its outcome and all local workers have ended.
+ * Errors: EINVAL (still open), ETIMEDOUT. */
+MUSTER_API int muster_pool_join(muster_pool *pool, double timeout);
+
+/* Terminates if need be, joins, frees. Results stay valid until they are freed themselves. Always ends; returns 0. */
+MUSTER_API int muster_pool_free(muster_pool *pool);
+
+/* Workers that are connected now, of any host. */
+MUSTER_API int muster_pool_workers(muster_pool *pool);
+
+typedef struct muster_stats {
+    uint64_t submitted, succeeded, failed, cancelled, timed_out,
+        lost;                   /* tasks of this pool handle, since it was opened */
+    uint64_t outstanding;       /* submitted without an outcome yet */
+    uint64_t outstanding_bytes; /* their arguments */
+} muster_stats;
+MUSTER_API int muster_pool_stats(muster_pool *pool, muster_stats *stats);
+
+/* What the coordinator knows, as one JSON object (docs/status.md); *json is to be freed with free(). Blocks for one
+ * round trip. Errors: ENOMEM, ETIMEDOUT, ECLOSED, ECONNECT. */
+MUSTER_API int muster_pool_status(muster_pool *pool, char **json, double timeout);
+
+/* --- calls -------------------------------------------------------------------------------------------------------- */
+
+/* Called in the pool's callback thread, one at a time, in the order of completion. The result belongs to the pool
+ * during the call. */
+typedef void muster_callback(muster_result *result, void *arg);
+typedef void muster_progress_fn(muster_result *result, size_t item, double done, double total, const char *text,
+                                void *arg);
+
+#define MUSTER_NONBLOCK 1u /* submit fails with MUSTER_EAGAIN instead of waiting for room in the window */
+
+/* How to run a call. All fields may be zero; a NULL pointer to it means all zero. */
+typedef struct muster_options {
+    double time_limit;         /* s that a task (a chunk) may run once it has started; 0: no limit */
+    double grace;              /* s between the polite request to stop and SIGKILL; 0: 1 s */
+    unsigned retries;          /* run again so often after a lost worker, an error or a time limit; 0: at most once */
+    bool retry_lost_only;      /* retries are for lost workers alone */
+    int priority;              /* -1000..1000; higher runs first */
+    const char *const *labels; /* run only on workers that carry all of these; NULL-terminated */
+    size_t chunk_size;         /* items a task, for map; 0: a good automatic choice (imap: 1) */
+    size_t window;             /* imap: items taken from the generator ahead of the consumer; 0: twice the workers */
+    unsigned flags;            /* MUSTER_NONBLOCK */
+    muster_callback *on_success;
+    muster_callback *on_error; /* also for cancelled, timed out and lost calls */
+    muster_progress_fn *on_progress;
+    void *arg; /* given to the callbacks */
+} muster_options;
+
+/* Calls `function` with `args` and waits. *result is set also when the call failed (NULL only if it could not be
+ * submitted); the return value is the call's status. */
+MUSTER_API int muster_apply(muster_pool *pool, const char *function, muster_args args, const muster_options *options,
+                            muster_result **result);
+
+/* The same without waiting. With `result` NULL the result is dropped when it arrives (callbacks still run). Errors:
+ * EINVAL, ECLOSED, EAGAIN, ELIMIT, EENCODING, ENOMEM. */
+MUSTER_API int muster_apply_async(muster_pool *pool, const char *function, muster_args args,
+                                  const muster_options *options, muster_result **result);
+
+/* Calls `function` once for each of `count` items, each its only argument; results in the order of the items. */
+MUSTER_API int muster_map(muster_pool *pool, const char *function, const muster_value *items, size_t count,
+                          const muster_options *options, muster_result **result);
+MUSTER_API int muster_map_async(muster_pool *pool, const char *function, const muster_value *items, size_t count,
+                                const muster_options *options, muster_result **result);
+
+/* The same with an argument list for each call. */
+MUSTER_API int muster_starmap(muster_pool *pool, const char *function, const muster_args *calls, size_t count,
+                              const muster_options *options, muster_result **result);
+MUSTER_API int muster_starmap_async(muster_pool *pool, const char *function, const muster_args *calls, size_t count,
+                                    const muster_options *options, muster_result **result);
+
+/* --- results ------------------------------------------------------------------------------------------------------ */
+
+/* Why a call, or one item of it, failed. Strings are "" where nothing is known; all live as long as the result. */
+typedef struct muster_error {
+    int status;            /* MUSTER_ETASK, ELOST, ETIMEDOUT, ECANCELED, ENOFUNCTION, ECLOSED, ... */
+    const char *kind;      /* the task's own word for the error, e.g. "ValueError" */
+    const char *message;   /* the sentence */
+    const char *traceback; /* of the worker's language, if it has one */
+    const char *function;
+    const char *worker; /* "host/slot" */
+    const char *host;
+    int64_t pid;     /* of the worker; 0 unknown */
+    int signal;      /* that ended the worker; 0 none */
+    int exit_status; /* of the worker if it exited; -1 otherwise */
+    size_t item;     /* index of the (first) failed item */
+} muster_error;
+
+/* Waits until the result is ready. 0, or ETIMEDOUT. A time-out of 0 only looks. */
+MUSTER_API int muster_wait(muster_result *result, double timeout);
+
+/* Waits, then gives the value of a single call in *value (valid as long as the result): 0, ETIMEDOUT (also if the task
+ * hit its time limit: muster_ready() tells the two apart), or the call's status. For a map: 0 only if every item
+ * succeeded. */
+MUSTER_API int muster_get(muster_result *result, double timeout, const muster_value **value);
+
+MUSTER_API bool muster_ready(const muster_result *result);
+MUSTER_API bool muster_successful(const muster_result *result); /* false while not ready */
+
+/* Asks to cancel: at once if not started, politely and then by force if running. The outcome still arrives, once. Never
+ * blocks. */
+MUSTER_API int muster_cancel(muster_result *result);
+
+/* A descriptor that becomes readable when the result is ready, for poll loops; owned by the result. Negative on error.
+ */
+MUSTER_API int muster_result_fd(muster_result *result);
+
+MUSTER_API size_t muster_result_count(const muster_result *result); /* 1, or the items of a map */
+/* Item i of a ready result, or NULL if it failed, is not ready or is out of range. */
+MUSTER_API const muster_value *muster_result_value(const muster_result *result, size_t index);
+/* Why item i failed, or NULL. For a failed map, index SIZE_MAX gives the first failure. */
+MUSTER_API const muster_error *muster_result_error(const muster_result *result, size_t index);
+
+/* Gives up the handle; does not cancel. NULL is allowed. */
+MUSTER_API void muster_result_free(muster_result *result);
+
+/* --- iteration ---------------------------------------------------------------------------------------------------- */
+
+/* Gives the next item: 1 with *item set (its memory must last until the next call), 0 at the end, a negative
+ * MUSTER_E... to stop with that error. Called only inside muster_imap*() and muster_next(), in the thread that calls
+ * those. */
+typedef int muster_generator(muster_value *item, void *arg);
+
+/* Lazy map: reads the generator only options->window items ahead of the consumer; results in order (imap) or as they
+ * come (imap_unordered). A pool may have several at a time. */
+MUSTER_API int muster_imap(muster_pool *pool, const char *function, muster_generator *next, void *arg,
+                           const muster_options *options, muster_iterator **iterator);
+MUSTER_API int muster_imap_unordered(muster_pool *pool, const char *function, muster_generator *next, void *arg,
+                                     const muster_options *options, muster_iterator **iterator);
+
+/* One finished item. value and error live until the next muster_next() or muster_iterator_free(). */
+typedef struct muster_item {
+    uint64_t index;            /* position in the input, from 0 */
+    const muster_value *value; /* NULL if it failed */
+    const muster_error *error; /* NULL if it succeeded */
+} muster_item;
+
+/* Waits for the next item: 1 with *item filled (look at item->error), 0 when all is done, ETIMEDOUT, or the generator's
+ * error once the items before it are delivered. */
+MUSTER_API int muster_next(muster_iterator *iterator, double timeout, muster_item *item);
+MUSTER_API int muster_iterator_fd(muster_iterator *iterator);    /* readable when muster_next() would not wait */
+MUSTER_API void muster_iterator_free(muster_iterator *iterator); /* cancels what is outstanding */
+
+/* --- the worker's half -------------------------------------------------------------------------------------------- */
+
+typedef struct muster_task muster_task;
+/* A function that workers run: 0 on success (no return value set: nil), or a negative MUSTER_E...; runs in the worker's
+ * main thread. */
+typedef int muster_call(muster_task *task);
+typedef struct muster_function {
+    const char *name; /* at most 255 bytes; names that begin with "muster." are reserved */
+    muster_call *call;
+} muster_function;
+
+/*
+ * To be called first in main(). In an ordinary process it remembers the functions (terminated by a NULL name) and
+ * returns. In a process that a pool has started as a worker, it serves and never returns.
+ */
+MUSTER_API void muster_init(int argc, char **argv, const muster_function *functions);
+
+/* What a plugin exports, through MUSTER_PLUGIN(functions). */
+#define MUSTER_PLUGIN_MAGIC 0x6d757374u
+#define MUSTER_PLUGIN_VERSION 1u
+typedef struct muster_plugin_info {
+    uint32_t magic, version;
+    const muster_function *functions;
+} muster_plugin_info;
+#define MUSTER_PLUGIN(functions) \
+    MUSTER_API const muster_plugin_info muster_plugin = {MUSTER_PLUGIN_MAGIC, MUSTER_PLUGIN_VERSION, functions}
+
+/* Arguments. A missing argument is EINVAL, one of another type ETYPE; both also set the task's error message, so that a
+ * function can just return the status. Data lives until the function returns. */
+MUSTER_API size_t muster_arg_count(const muster_task *task);
+MUSTER_API int muster_arg(muster_task *task, size_t index, muster_value *value);
+MUSTER_API int muster_arg_int(muster_task *task, size_t index, int64_t *value);
+MUSTER_API int muster_arg_double(muster_task *task, size_t index, double *value); /* integers are converted */
+MUSTER_API int muster_arg_string(muster_task *task, size_t index, const char **text, size_t *size); /* not terminated */
+MUSTER_API int muster_arg_bytes(muster_task *task, size_t index, const void **data, size_t *size);
+/* The whole payload as it came, whatever its encoding. */
+MUSTER_API int muster_arg_payload(muster_task *task, enum muster_encoding *encoding, const void **data, size_t *size);
+
+/* The result; the data is copied. The last call counts. Each returns 0, ENOMEM, ELIMIT or EENCODING. */
+MUSTER_API int muster_return(muster_task *task, muster_value value);
+MUSTER_API int muster_return_int(muster_task *task, int64_t value);
+MUSTER_API int muster_return_double(muster_task *task, double value);
+MUSTER_API int muster_return_string(muster_task *task, const char *text);
+MUSTER_API int muster_return_bytes(muster_task *task, const void *data, size_t size);
+MUSTER_API int muster_return_msgpack(muster_task *task, const void *data, size_t size);
+
+/* Makes the task fail; returns MUSTER_ETASK to be returned. `kind` is a short name, at most 255 bytes. */
+MUSTER_API int muster_fail(muster_task *task, const char *kind, const char *format, ...) MUSTER_PRINTF(3, 4);
+
+/* Reports to the caller's on_progress; `total` may be 0 (unknown), text NULL. Sent at most 20 times a second for one
+ * task. */
+MUSTER_API int muster_progress(muster_task *task, double done, double total, const char *text);
+MUSTER_API int muster_log(muster_task *task, int level, const char *format, ...) MUSTER_PRINTF(3, 4);
+
+/* True once the task was asked to stop (cancelled, over its time limit, pool terminated). Cheap enough for inner loops.
+ * Blocking system calls of the task are interrupted (EINTR) at that moment too. */
+MUSTER_API bool muster_cancelled(const muster_task *task);
+MUSTER_API size_t muster_task_item(const muster_task *task); /* index within a chunk; 0 */
+MUSTER_API const char *muster_task_function(const muster_task *task);
+MUSTER_API const char *muster_task_worker(const muster_task *task); /* "host/slot" */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

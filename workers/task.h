@@ -1,0 +1,63 @@
+/*
+ * A task while it runs: the argument cursor, the value that it returns, the error that it reports. The functions of
+ * muster.h's worker half work on this structure; workers/runtime.c gives it a process around it.
+ *
+ * A plain call's value is encoded straight into `value`, or into a segment if it is large and the caller shares memory.
+ * A chunk's value is a msgpack array with one array for each item: [0, value], [0, bytes, encoding] for an opaque
+ * value, or [status, kind, message, traceback] for a failure (status as on the wire: the negated code).
+ */
+#ifndef WORKERS_TASK_H
+#define WORKERS_TASK_H
+
+#include <stdatomic.h>
+
+#include "core/segment.h"
+#include "muster.h"
+#include "workers/worker.h"
+
+#define TASK_KIND_BYTES 256
+
+/* What the process around a task offers; any may be NULL. */
+struct task_host {
+    int (*progress)(void *arg, const struct muster_task *task, double done, double total, struct bytes text);
+    int (*log)(void *arg, const struct muster_task *task, int level, struct bytes text);
+    void *arg;
+    const char *worker; /* "host/slot" */
+    struct page *page;
+    const atomic_bool *stop; /* the running task is to stop */
+    size_t payload_limit;
+};
+
+struct muster_task {
+    const struct task_host *host;
+    const struct held_task *held;
+    const char *function;
+    /* arguments */
+    enum muster_encoding encoding;
+    struct bytes payload;   /* of this call or item, as it came */
+    struct bytes arguments; /* behind the array's head; empty unless msgpack */
+    size_t count;
+    struct bytes cursor; /* at argument `cursor_index` */
+    size_t cursor_index;
+    /* what comes out */
+    struct buffer value;
+    size_t value_start; /* of this item's part in `value` */
+    bool chunk, returned;
+    enum muster_encoding value_encoding; /* of a plain call */
+    struct segment segment;              /* holds a plain call's large value; name empty: none */
+    char kind[TASK_KIND_BYTES];
+    struct buffer message; /* set by muster_fail() and the argument functions */
+    size_t item;
+    uint64_t progress_ns; /* when progress was sent last */
+};
+
+/* Runs a held task by `call` and fills in its outcome, whose views last until the next task_run() or task_free(). */
+void task_run(struct muster_task *task, const struct held_task *held, const char *function, muster_call *call,
+              struct outcome *outcome);
+/* The same for a function that is no task of anybody's, the initializer: 0, or the function's status with its error in
+ * the detail. */
+int task_run_alone(struct muster_task *task, const char *function, muster_call *call, enum muster_encoding encoding,
+                   struct bytes args);
+void task_free(struct muster_task *task);
+
+#endif
