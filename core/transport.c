@@ -13,17 +13,18 @@
  * connection was reading is then neither completed nor cancelled. So transport_stop() first says goodbye and lets what
  * is under way arrive: a connection without a request in flight is silent.
  *
- * Connecting is NNG's business, but NNG 1.5 gives it up for good if a connection is closed while the two sides
- * introduce themselves, as happens when the coordinator is killed just then. So whoever has had no connection for
- * longer than NNG's longest pause is dialled afresh, by the timer thread.
+ * Connecting is the business of a thread of ours. NNG can connect again by itself, but NNG 1.5 gives that up for good
+ * if a connection is closed while the two sides introduce themselves, as happens when the coordinator is killed just
+ * then. It also may go on using a push connection that has ended once the next one is made on the same socket. So each
+ * dialer makes one connection, and each push socket has one dialer.
  *
  * Callbacks run in NNG's threads and take the owner's mutex. So nothing that waits for callbacks (closing a socket,
- * stopping an operation) may be done while it is held: a push socket that is not wanted any more is closed by the timer
- * thread.
+ * stopping an operation) may be done while it is held: that, too, is left to the connecting thread.
  */
 #include <nng/nng.h>
 #include <nng/protocol/pipeline0/push.h>
 #include <nng/protocol/reqrep0/req.h>
+#include <nng/supplemental/util/platform.h>
 #include <signal.h>
 #include <time.h>
 
@@ -33,23 +34,32 @@
 #include "core/transport.h"
 
 #define URL_BYTES 1024
-#define RECONNECT_FIRST_MS 10
-#define RECONNECT_LOCAL_MS 500 /* the longest pause between attempts to connect: on this host, and elsewhere */
-#define RECONNECT_FAR_MS 2000
-#define REDIAL_PAUSES 2              /* so many of those pauses without a connection: dial afresh */
-#define GOODBYE_NS (500 * NS_PER_MS) /* how long a stop waits for a coordinator that may not be there */
-#define HEADER_SLACK 64              /* what NNG's own headers add to a frame */
-#define COMPANY_NS (500 * NS_PER_US) /* how long messages wait for others that may go out with them */
-#define COMPANY_MESSAGES 512         /* not longer than until there are so many ... */
-#define COMPANY_BYTES (32 * 1024)    /* ... or so many bytes */
-#define COMPANY_ROUNDS 4             /* rounds in a row without such messages end the watch for them */
-#define STREAM_MESSAGES 64           /* in a round: more will follow */
+#define PAUSE_FIRST_NS (10 * NS_PER_MS)  /* between two attempts to connect; it doubles ... */
+#define PAUSE_LOCAL_NS (500 * NS_PER_MS) /* ... up to this on one host, */
+#define PAUSE_FAR_NS (2 * NS_PER_S)      /* and this elsewhere */
+#define STEADY_NS NS_PER_S               /* a connection that lasted so long was a good one: the first pause again */
+#define NO_SECOND_MS (24 * 3600 * 1000)  /* NNG is not to connect again by itself */
+#define DIAL_LIMIT_NS (5 * NS_PER_S)     /* an attempt that takes longer is given up: the network may be back by now */
+#define GOODBYE_NS (500 * NS_PER_MS)     /* how long a stop waits for a coordinator that may not be there */
+#define HEADER_SLACK 64                  /* what NNG's own headers add to a frame */
+#define COMPANY_NS (500 * NS_PER_US)     /* how long messages wait for others that may go out with them */
+#define COMPANY_MESSAGES 512             /* not longer than until there are so many ... */
+#define COMPANY_BYTES (32 * 1024)        /* ... or so many bytes */
+#define COMPANY_ROUNDS 4                 /* rounds in a row without such messages end the watch for them */
+#define STREAM_MESSAGES 64               /* in a round: more will follow */
 
-/* A socket's way to its one connection. */
-struct wire {
+/* A line's way to its one connection. */
+struct line {
+    nng_socket socket;
     nng_dialer dialer;
-    int pipe;         /* NNG's number of the latest connection */
-    uint64_t down_ns; /* since when there has been none, and nothing was done about it; NEVER_NS: there is one */
+    enum {
+        LINE_DOWN, /* to be dialled at dial_ns */
+        LINE_DIALLING,
+        LINE_UP,   /* since up_ns */
+        LINE_SPENT /* its dialer is to be closed, and a push socket with it */
+    } state;
+    int pipe; /* NNG's number of the connection; in LINE_DIALLING of one that ended before we were told of it */
+    uint64_t dial_ns, up_ns, pause_ns;
 };
 
 struct transport {
@@ -61,21 +71,15 @@ struct transport {
     bool stopping;
 
     /* the poll line */
-    nng_socket req;
-    struct wire req_wire;
+    struct line req;
     nng_ctx context;
     nng_aio *ask_now, *ask_later, *answer;
     struct buffer poll;
 
     /* the push line */
-    nng_socket push;
-    bool push_open;
-    struct wire push_wire;
-    nng_socket retired; /* an earlier push socket, for the timer thread to close */
-    bool retired_open;
-    char push_url[URL_BYTES]; /* where it is dialled */
-    uint64_t followed_ns;     /* when the session was opened whose push URL is dialled */
-    uint64_t push_after_ns;   /* not before: it failed */
+    struct line push;         /* its socket lives from LINE_DIALLING to LINE_SPENT */
+    char push_url[URL_BYTES]; /* where it is dialled; empty until a WELCOME says it */
+    uint64_t followed_ns;     /* when the session was opened whose push URL that is */
     nng_aio *push_now, *push_later;
     bool waiting;    /* what gathers waits for company */
     bool stream;     /* there were many messages in the last round */
@@ -83,6 +87,11 @@ struct transport {
     unsigned rounds; /* of the timer thread, COMPANY_NS apart, that are left: then nothing has waited for a while */
 
     pthread_cond_t quiet; /* signalled when a request has ended */
+    pthread_t connector;
+    bool connector_started;
+    pthread_cond_t connect; /* signalled when it may have something to do */
+    nng_dialer dialling;    /* what it is waiting for ... */
+    uint64_t dial_until_ns; /* ... and for how long; NEVER_NS: for none */
     pthread_t timer;
     bool timer_started;
     pthread_cond_t wake;
@@ -126,52 +135,57 @@ static bool transport_enter(struct transport *transport)
     return false;
 }
 
+static void wait_until(struct transport *transport, pthread_cond_t *condition, uint64_t deadline_ns)
+{
+    struct timespec until = {.tv_sec = (time_t)(deadline_ns / NS_PER_S), .tv_nsec = (long)(deadline_ns % NS_PER_S)};
+    if (deadline_ns == NEVER_NS)
+        pthread_cond_wait(condition, transport->mutex);
+    else
+        pthread_cond_timedwait(condition, transport->mutex, &until);
+}
+
+static void timer_arm(struct transport *transport)
+{
+    uint64_t deadline = deadline_min(link_deadline(transport->link), transport->dial_until_ns);
+    if (deadline < transport->wake_ns) {
+        transport->wake_ns = deadline;
+        pthread_cond_signal(&transport->wake);
+    }
+}
+
 /* --- connecting --------------------------------------------------------------------------------------------------- */
 
-static int longest_pause_ms(const char *url)
+static void line_dial_later(struct line *line, const char *url)
 {
-    return url_is_local(url) ? RECONNECT_LOCAL_MS : RECONNECT_FAR_MS;
+    uint64_t longest_ns = url_is_local(url) ? PAUSE_LOCAL_NS : PAUSE_FAR_NS;
+    line->state = LINE_DOWN;
+    line->dial_ns =
+        clock_now_ns() + line->pause_ns / 2 + nng_random() % (line->pause_ns / 2); /* not all peers at once */
+    line->pause_ns = 2 * line->pause_ns < longest_ns ? 2 * line->pause_ns : longest_ns;
 }
 
-static int dial(nng_socket socket, struct wire *wire, const char *url)
+/* NNG tells of a connection's end from another thread than of the connection, and may do it first. True if the line is
+ * up now. */
+static bool line_connected(struct line *line, nng_pipe pipe)
 {
-    wire->down_ns = clock_now_ns();
-    nng_socket_set_ms(socket, NNG_OPT_RECONNMINT, RECONNECT_FIRST_MS);
-    nng_socket_set_ms(socket, NNG_OPT_RECONNMAXT, longest_pause_ms(url));
-    return nng_dial(socket, url, &wire->dialer, NNG_FLAG_NONBLOCK);
-}
-
-static uint64_t redial_at(const struct wire *wire, const char *url)
-{
-    if (wire->down_ns == NEVER_NS)
-        return NEVER_NS;
-    return wire->down_ns + REDIAL_PAUSES * (uint64_t)longest_pause_ms(url) * NS_PER_MS;
-}
-
-/* Mutex held on entry and return, but not in between. */
-static void redial(struct transport *transport, nng_socket socket, struct wire *wire, const char *url)
-{
-    nng_dialer old = wire->dialer;
-    wire->down_ns = NEVER_NS; /* only one thread does this */
-    pthread_mutex_unlock(transport->mutex);
-    nng_dialer_close(old);
-    pthread_mutex_lock(transport->mutex);
-    if (transport->stopping || (wire == &transport->push_wire &&
-                                (!transport->push_open || nng_socket_id(socket) != nng_socket_id(transport->push))))
-        return; /* not wanted any more */
-    int error = dial(socket, wire, url);
-    if (error != 0)
-        log_error("cannot connect to %s: %s", url, nng_strerror(error));
-}
-
-/* NNG tells of a connection's end from another thread than of a connection, so the end of the old one may be told after
- * the new one: then it means nothing. True if something has changed. */
-static bool wire_changed(struct wire *wire, nng_pipe pipe, nng_pipe_ev event)
-{
-    if (event != NNG_PIPE_EV_ADD_POST && wire->pipe != nng_pipe_id(pipe))
+    if (line->state != LINE_DIALLING || nng_socket_id(nng_pipe_socket(pipe)) != nng_socket_id(line->socket))
         return false;
-    wire->pipe = nng_pipe_id(pipe);
-    wire->down_ns = event == NNG_PIPE_EV_ADD_POST ? NEVER_NS : clock_now_ns();
+    line->state = line->pipe == nng_pipe_id(pipe) ? LINE_SPENT : LINE_UP;
+    line->pipe = nng_pipe_id(pipe);
+    line->up_ns = clock_now_ns();
+    return line->state == LINE_UP;
+}
+
+/* True if the line was up until now. */
+static bool line_disconnected(struct line *line, nng_pipe pipe)
+{
+    if (line->state == LINE_DIALLING)
+        line->pipe = nng_pipe_id(pipe);
+    if (line->state != LINE_UP || line->pipe != nng_pipe_id(pipe))
+        return false;
+    line->state = LINE_SPENT;
+    if (clock_now_ns() - line->up_ns >= STEADY_NS)
+        line->pause_ns = PAUSE_FIRST_NS;
     return true;
 }
 
@@ -180,9 +194,20 @@ static void req_event(nng_pipe pipe, nng_pipe_ev event, void *arg)
     struct transport *transport = arg;
     if (!transport_enter(transport))
         return;
-    if (wire_changed(&transport->req_wire, pipe, event))
-        transport_run(transport);
+    if (event == NNG_PIPE_EV_ADD_POST)
+        line_connected(&transport->req, pipe);
+    else
+        line_disconnected(&transport->req, pipe);
+    pthread_cond_signal(&transport->connect);
     pthread_mutex_unlock(transport->mutex);
+}
+
+static void push_leave(struct transport *transport)
+{
+    transport->push.state = LINE_SPENT;
+    link_push_lost(transport->link);
+    nng_aio_cancel(transport->push_later);
+    pthread_cond_signal(&transport->connect);
 }
 
 static void push_event(nng_pipe pipe, nng_pipe_ev event, void *arg)
@@ -190,71 +215,132 @@ static void push_event(nng_pipe pipe, nng_pipe_ev event, void *arg)
     struct transport *transport = arg;
     if (!transport_enter(transport))
         return;
-    if (transport->push_open && nng_socket_id(nng_pipe_socket(pipe)) == nng_socket_id(transport->push) &&
-        wire_changed(&transport->push_wire, pipe, event)) {
-        if (event == NNG_PIPE_EV_ADD_POST) {
+    if (event == NNG_PIPE_EV_ADD_POST) {
+        if (line_connected(&transport->push, pipe)) {
             link_push_connected(transport->link, clock_now_ns());
-        } else {
-            link_push_lost(transport->link);
-            nng_aio_cancel(transport->push_later);
+            transport_run(transport);
         }
+    } else if (line_disconnected(&transport->push, pipe)) {
+        push_leave(transport);
         transport_run(transport);
     }
     pthread_mutex_unlock(transport->mutex);
 }
 
-static void push_retire(struct transport *transport)
-{
-    if (!transport->push_open)
-        return;
-    nng_aio_cancel(transport->push_later);
-    transport->retired = transport->push;
-    transport->retired_open = true;
-    transport->push_open = false;
-    transport->push_url[0] = '\0';
-    pthread_cond_signal(&transport->wake);
-}
-
-static int push_dial(struct transport *transport, const char *url)
-{
-    int error = nng_push0_open(&transport->push);
-    if (error != 0)
-        return error;
-    nng_socket_set_size(transport->push, NNG_OPT_RECVMAXSZ, HEADER_SLACK); /* nothing comes this way */
-    if ((error = nng_pipe_notify(transport->push, NNG_PIPE_EV_ADD_POST, push_event, transport)) != 0 ||
-        (error = nng_pipe_notify(transport->push, NNG_PIPE_EV_REM_POST, push_event, transport)) != 0 ||
-        (error = dial(transport->push, &transport->push_wire, url)) != 0) {
-        nng_close(transport->push); /* it has no connection yet: nothing to wait for */
-        return error;
-    }
-    transport->push_open = true;
-    strcpy(transport->push_url, url);
-    return 0;
-}
-
-/* Dials the push URL of the latest WELCOME if it is not the one that is dialled. */
-static void push_follow(struct transport *transport, uint64_t now_ns)
+/* Notes the push URL of the latest WELCOME, and leaves a connection to another one. */
+static void push_follow(struct transport *transport)
 {
     char url[URL_BYTES];
     struct link *link = transport->link;
-    if (link->state != LINK_OPEN || transport->followed_ns == link->opened_ns || transport->retired_open ||
-        now_ns < transport->push_after_ns)
+    if (link->state != LINK_OPEN || transport->followed_ns == link->opened_ns)
         return;
-    int status = url_reach(link->welcome.push_url, transport->url, url, sizeof url), error = 0;
-    if (status == 0 && strcmp(url, transport->push_url) != 0) {
-        link_push_lost(link);
-        push_retire(transport);
-        if (transport->retired_open)
-            return; /* dialled when the old one is closed */
-        error = push_dial(transport, url);
-    }
-    if (status == 0 && error == 0) {
-        transport->followed_ns = link->opened_ns;
+    transport->followed_ns = link->opened_ns;
+    if (url_reach(link->welcome.push_url, transport->url, url, sizeof url) != 0) {
+        log_error("cannot connect to the coordinator's push URL %s: %s", link->welcome.push_url, muster_last_error());
         return;
     }
-    log_error("cannot connect to the coordinator's push URL %s: %s", link->welcome.push_url,
-              status ? muster_last_error() : nng_strerror(error));
-    transport->push_after_ns = now_ns + NS_PER_S; /* or when another WELCOME says another one */
+    if (strcmp(url, transport->push_url) == 0)
+        return;
+    strcpy(transport->push_url, url);
+    transport->push.pause_ns = PAUSE_FIRST_NS;
+    if (transport->push.state == LINE_DIALLING)
+        transport->dial_until_ns = 0;
+    if (transport->push.state == LINE_DIALLING || transport->push.state == LINE_UP)
+        push_leave(transport);
+    pthread_cond_signal(&transport->connect);
+}
+
+/* Dials once. The mutex is let go meanwhile; before it is taken again, line_connected() has been told. */
+static int line_dial(struct transport *transport, struct line *line, const char *url)
+{
+    int error = nng_dialer_create(&line->dialer, line->socket, url);
+    if (error != 0)
+        return error;
+    line->state = LINE_DIALLING;
+    line->pipe = 0;
+    transport->dialling = line->dialer;
+    transport->dial_until_ns = clock_now_ns() + DIAL_LIMIT_NS;
+    timer_arm(transport);
+    pthread_mutex_unlock(transport->mutex);
+    nng_dialer_set_ms(line->dialer, NNG_OPT_RECONNMINT, NO_SECOND_MS);
+    nng_dialer_set_ms(line->dialer, NNG_OPT_RECONNMAXT, NO_SECOND_MS);
+    error = nng_dialer_start(line->dialer, 0);
+    pthread_mutex_lock(transport->mutex);
+    transport->dial_until_ns = NEVER_NS;
+    if (line->state != LINE_DIALLING)
+        return 0;
+    return error != 0 ? error : NNG_EPROTO; /* connected, but not to a socket of the right kind */
+}
+
+static void req_dial(struct transport *transport)
+{
+    int error = line_dial(transport, &transport->req, transport->url);
+    if (error == 0)
+        return;
+    transport->req.state = LINE_SPENT;
+    log_debug("cannot connect to %s: %s", transport->url, nng_strerror(error));
+}
+
+static void push_dial(struct transport *transport)
+{
+    char url[URL_BYTES];
+    struct line *line = &transport->push;
+    strcpy(url, transport->push_url);
+    int error = nng_push0_open(&line->socket);
+    if (error == 0) {
+        nng_socket_set_size(line->socket, NNG_OPT_RECVMAXSZ, HEADER_SLACK); /* nothing comes this way */
+        nng_pipe_notify(line->socket, NNG_PIPE_EV_ADD_POST, push_event, transport);
+        nng_pipe_notify(line->socket, NNG_PIPE_EV_REM_POST, push_event, transport);
+        error = line_dial(transport, line, url);
+    }
+    if (error == 0)
+        return;
+    line->state = LINE_SPENT;
+    bool for_long = line->pause_ns >= PAUSE_LOCAL_NS;
+    log_line(for_long ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG,
+             "connected to the coordinator, but not to its push URL %s: %s; trying again", url, nng_strerror(error));
+}
+
+/* Does what is to be done about the two lines now, one thing at a time. False if there is nothing. */
+static bool connector_step(struct transport *transport, uint64_t now_ns)
+{
+    struct line *req = &transport->req, *push = &transport->push;
+    if (req->state == LINE_SPENT) {
+        pthread_mutex_unlock(transport->mutex);
+        nng_dialer_close(req->dialer);
+        pthread_mutex_lock(transport->mutex);
+        line_dial_later(req, transport->url);
+    } else if (push->state == LINE_SPENT) {
+        pthread_mutex_unlock(transport->mutex);
+        nng_close(push->socket);
+        pthread_mutex_lock(transport->mutex);
+        line_dial_later(push, transport->url);
+    } else if (req->state == LINE_DOWN && req->dial_ns <= now_ns) {
+        req_dial(transport);
+    } else if (req->state == LINE_UP && push->state == LINE_DOWN && push->dial_ns <= now_ns && *transport->push_url) {
+        push_dial(transport);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void *connector_main(void *arg)
+{
+    struct transport *transport = arg;
+    pthread_mutex_lock(transport->mutex);
+    while (!transport->stopping) {
+        if (connector_step(transport, clock_now_ns()))
+            continue;
+        uint64_t until_ns = NEVER_NS;
+        if (transport->req.state == LINE_DOWN)
+            until_ns = transport->req.dial_ns;
+        else if (transport->push.state == LINE_DOWN && *transport->push_url)
+            until_ns = transport->push.dial_ns;
+        wait_until(transport, &transport->connect, until_ns);
+    }
+    pthread_mutex_unlock(transport->mutex);
+    return NULL;
 }
 
 /* --- the two lines ------------------------------------------------------------------------------------------------ */
@@ -285,19 +371,19 @@ static void push_send(struct transport *transport, uint64_t now_ns)
 {
     struct bytes frame;
     transport->waiting = false;
-    while (transport->push_open && link_next_push(transport->link, now_ns, &frame)) {
+    while (transport->push.state == LINE_UP && link_next_push(transport->link, now_ns, &frame)) {
         nng_msg *message = message_of(frame);
         if (!message) {
             link_push_done(transport->link, false, now_ns);
             return;
         }
         nng_aio_set_msg(transport->push_now, message);
-        nng_send_aio(transport->push, transport->push_now);
+        nng_send_aio(transport->push.socket, transport->push_now);
         nng_aio_wait(transport->push_now);
         if (nng_aio_result(transport->push_now) != 0) {
             nng_aio_set_msg(transport->push_now, NULL);
             nng_aio_set_msg(transport->push_later, message);
-            nng_send_aio(transport->push, transport->push_later);
+            nng_send_aio(transport->push.socket, transport->push_later);
             return;
         }
         link_push_done(transport->link, true, now_ns);
@@ -336,24 +422,13 @@ static void poll_cancel(struct transport *transport)
     nng_aio_cancel(transport->answer);
 }
 
-static void timer_arm(struct transport *transport)
-{
-    uint64_t deadline = deadline_min(link_deadline(transport->link), redial_at(&transport->req_wire, transport->url));
-    if (transport->push_open)
-        deadline = deadline_min(deadline, redial_at(&transport->push_wire, transport->push_url));
-    if (deadline < transport->wake_ns) {
-        transport->wake_ns = deadline;
-        pthread_cond_signal(&transport->wake);
-    }
-}
-
 /* Sends what can be sent; mutex held. */
 static void transport_run(struct transport *transport)
 {
     if (transport->stopping)
         return;
     uint64_t now_ns = clock_now_ns();
-    push_follow(transport, now_ns);
+    push_follow(transport);
     push_send(transport, now_ns);
     nng_msg *poll = poll_next(transport, now_ns);
     if (poll)
@@ -402,7 +477,7 @@ static void poll_answered(void *arg)
         poll_deliver(transport, message);
         pthread_cond_signal(&transport->quiet);
         uint64_t now_ns = clock_now_ns();
-        push_follow(transport, now_ns);
+        push_follow(transport);
         if (!transport->waiting || !push_small(transport))
             push_send(transport, now_ns);
         nng_msg *next = poll_next(transport, now_ns);
@@ -416,24 +491,6 @@ static void poll_answered(void *arg)
 }
 
 /* --- time --------------------------------------------------------------------------------------------------------- */
-
-static void wait_until(struct transport *transport, pthread_cond_t *condition, uint64_t deadline_ns)
-{
-    struct timespec until = {.tv_sec = (time_t)(deadline_ns / NS_PER_S), .tv_nsec = (long)(deadline_ns % NS_PER_S)};
-    if (deadline_ns == NEVER_NS)
-        pthread_cond_wait(condition, transport->mutex);
-    else
-        pthread_cond_timedwait(condition, transport->mutex, &until);
-}
-
-static void close_retired(struct transport *transport)
-{
-    nng_socket retired = transport->retired;
-    pthread_mutex_unlock(transport->mutex);
-    nng_close(retired);
-    pthread_mutex_lock(transport->mutex);
-    transport->retired_open = false;
-}
 
 /* While messages are held back now and then, the thread looks after them by itself: to wake it for each would cost what
  * holding them back saves. */
@@ -449,18 +506,23 @@ static void rounds_count(struct transport *transport, uint64_t now_ns)
         transport->wake_ns = now_ns + COMPANY_NS;
 }
 
+static void dial_give_up(struct transport *transport)
+{
+    nng_dialer dialer = transport->dialling;
+    transport->dial_until_ns = NEVER_NS;
+    pthread_mutex_unlock(transport->mutex);
+    nng_dialer_close(dialer);
+    pthread_mutex_lock(transport->mutex);
+}
+
 static void *timer_main(void *arg)
 {
     struct transport *transport = arg;
     pthread_mutex_lock(transport->mutex);
     while (!transport->stopping) {
-        if (transport->retired_open)
-            close_retired(transport);
         uint64_t now_ns = clock_now_ns();
-        if (redial_at(&transport->req_wire, transport->url) <= now_ns)
-            redial(transport, transport->req, &transport->req_wire, transport->url);
-        if (transport->push_open && redial_at(&transport->push_wire, transport->push_url) <= now_ns)
-            redial(transport, transport->push, &transport->push_wire, transport->push_url);
+        if (transport->dial_until_ns <= now_ns)
+            dial_give_up(transport);
         if (link_poll_overdue(transport->link, now_ns))
             poll_cancel(transport);
         transport->busy = true;
@@ -473,7 +535,7 @@ static void *timer_main(void *arg)
         uint64_t pause_ns = transport->rounds > 0 ? COMPANY_NS : NS_PER_MS;
         if (transport->wake_ns < now_ns + pause_ns)
             transport->wake_ns = now_ns + pause_ns;
-        if (!transport->stopping && !transport->retired_open)
+        if (!transport->stopping)
             wait_until(transport, &transport->wake, transport->wake_ns);
     }
     pthread_mutex_unlock(transport->mutex);
@@ -511,31 +573,31 @@ static void conditions_init(struct transport *transport)
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&transport->wake, &attributes);
+    pthread_cond_init(&transport->connect, &attributes);
     pthread_cond_init(&transport->quiet, &attributes);
     pthread_condattr_destroy(&attributes);
 }
 
-static int timer_start(struct transport *transport)
+static int thread_start(pthread_t *thread, bool *started, void *(*run)(void *), struct transport *transport)
 {
     sigset_t all, before;
     sigfillset(&all); /* signals are for the program's own threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&transport->timer, NULL, timer_main, transport);
+    int error = pthread_create(thread, NULL, run, transport);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0)
-        return error_set(MUSTER_ESYSTEM, "cannot start a thread: %s", strerror(error));
-    transport->timer_started = true;
-    return 0;
+    *started = error == 0;
+    return error == 0 ? 0 : error_set(MUSTER_ESYSTEM, "cannot start a thread: %s", strerror(error));
 }
 
 static int poll_open(struct transport *transport)
 {
-    int error = nng_req0_open(&transport->req);
+    nng_socket *req = &transport->req.socket;
+    int error = nng_req0_open(req);
     if (error != 0)
         return nng_failed("cannot open a socket", error);
-    nng_socket_set_ms(transport->req, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
-    nng_socket_set_size(transport->req, NNG_OPT_RECVMAXSZ, FRAME_LIMIT_MAX + HEADER_SLACK);
-    if ((error = nng_ctx_open(&transport->context, transport->req)) != 0 ||
+    nng_socket_set_ms(*req, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
+    nng_socket_set_size(*req, NNG_OPT_RECVMAXSZ, FRAME_LIMIT_MAX + HEADER_SLACK);
+    if ((error = nng_ctx_open(&transport->context, *req)) != 0 ||
         (error = nng_aio_alloc(&transport->ask_now, NULL, NULL)) != 0 ||
         (error = nng_aio_alloc(&transport->ask_later, poll_asked, transport)) != 0 ||
         (error = nng_aio_alloc(&transport->answer, poll_answered, transport)) != 0 ||
@@ -544,11 +606,8 @@ static int poll_open(struct transport *transport)
         return nng_failed("cannot prepare a socket", error);
     nng_aio_set_timeout(transport->ask_now, NNG_DURATION_ZERO);
     nng_aio_set_timeout(transport->push_now, NNG_DURATION_ZERO);
-    if ((error = nng_pipe_notify(transport->req, NNG_PIPE_EV_ADD_POST, req_event, transport)) != 0 ||
-        (error = nng_pipe_notify(transport->req, NNG_PIPE_EV_REM_POST, req_event, transport)) != 0 ||
-        (error = dial(transport->req, &transport->req_wire, transport->url)) != 0)
-        return error_set(error == NNG_ENOMEM ? MUSTER_ENOMEM : MUSTER_EURL, "cannot connect to '%s': %s",
-                         transport->url, nng_strerror(error));
+    nng_pipe_notify(*req, NNG_PIPE_EV_ADD_POST, req_event, transport);
+    nng_pipe_notify(*req, NNG_PIPE_EV_REM_POST, req_event, transport);
     return 0;
 }
 
@@ -562,8 +621,9 @@ int transport_start(struct transport **out, const char *url, struct link *link, 
         return error_memory();
     transport->link = link;
     transport->mutex = mutex;
-    transport->req = (nng_socket)NNG_SOCKET_INITIALIZER;
-    transport->wake_ns = NEVER_NS;
+    transport->req.socket = (nng_socket)NNG_SOCKET_INITIALIZER;
+    transport->req.pause_ns = transport->push.pause_ns = PAUSE_FIRST_NS;
+    transport->wake_ns = transport->dial_until_ns = NEVER_NS;
     conditions_init(transport);
     transport->url = bytes_dup_string(bytes_string(url));
     status = transport->url ? poll_open(transport) : error_memory();
@@ -571,7 +631,9 @@ int transport_start(struct transport **out, const char *url, struct link *link, 
         pthread_mutex_lock(mutex);
         *out = transport;
         link_push_lost(link);
-        status = timer_start(transport); /* it starts with a poll */
+        status = thread_start(&transport->connector, &transport->connector_started, connector_main, transport);
+        if (status == 0) /* it starts with a poll */
+            status = thread_start(&transport->timer, &transport->timer_started, timer_main, transport);
         pthread_mutex_unlock(mutex);
     }
     if (status != 0) {
@@ -616,21 +678,26 @@ void transport_stop(struct transport *transport)
         transport_quieten(transport);
     transport->stopping = true;
     pthread_cond_signal(&transport->wake);
+    pthread_cond_signal(&transport->connect);
+    bool dialling = transport->dial_until_ns != NEVER_NS;
     pthread_mutex_unlock(transport->mutex);
+    if (dialling)
+        nng_dialer_close(transport->dialling);
     if (transport->timer_started)
         pthread_join(transport->timer, NULL);
+    if (transport->connector_started)
+        pthread_join(transport->connector, NULL);
     /* All callbacks have ended before a socket is closed, all operations before one is freed: they use each other. */
     for (size_t i = 0; i < count; i++)
         if (operations[i])
             nng_aio_stop(operations[i]);
-    if (nng_socket_id(transport->req) > 0)
-        nng_close(transport->req);
-    if (transport->retired_open)
-        nng_close(transport->retired);
-    if (transport->push_open)
-        nng_close(transport->push);
+    if (nng_socket_id(transport->req.socket) > 0)
+        nng_close(transport->req.socket);
+    if (transport->push.state != LINE_DOWN)
+        nng_close(transport->push.socket);
     for (size_t i = 0; i < count; i++)
         operation_free(operations[i]);
+    pthread_cond_destroy(&transport->connect);
     pthread_cond_destroy(&transport->wake);
     pthread_cond_destroy(&transport->quiet);
     buffer_free(&transport->poll);

@@ -396,7 +396,7 @@ static const char *tcp_url(void)
 {
     static char url[100];
     static unsigned count;
-    snprintf(url, sizeof url, "tcp://127.0.0.1:%u", 20000 + ((unsigned)getpid() * 8 + 2 * count++) % 20000);
+    snprintf(url, sizeof url, "tcp://127.0.0.1:%u", 20000 + ((unsigned)getpid() * 8 + 2 * count++) % 12000);
     return url;
 }
 
