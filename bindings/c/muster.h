@@ -150,6 +150,7 @@ typedef struct muster_args {
 typedef struct muster_pool muster_pool;
 typedef struct muster_result muster_result;
 typedef struct muster_iterator muster_iterator;
+typedef struct muster_definition muster_definition;
 
 /* A line that a worker of a local pool wrote to standard output (1) or standard error (2), without its newline. */
 typedef void muster_output_fn(int stream, const char *worker, const char *line, size_t size, void *arg);
@@ -221,6 +222,24 @@ typedef void muster_callback(muster_result *result, void *arg);
 typedef void muster_progress_fn(muster_result *result, size_t item, double done, double total, const char *text,
                                 void *arg);
 
+/*
+ * A definition is a function together with a body: opaque bytes that the function's task finds by muster_task_body(), a
+ * program in another language, say. The coordinator keeps a body once, and gives it once to each worker that runs a
+ * call of the definition; the calls themselves carry only a number. muster_options.definition calls it.
+ *
+ * Defines `function` with the `size` bytes at `body` (copied; NULL and 0: no body), to be called on workers that carry
+ * all of `labels` (NULL-terminated, or NULL). The same content in one pool is the same definition, whoever defines it.
+ * Never waits: the body travels with the first call. Errors: EINVAL, ENOMEM, ECLOSED, and ELIMIT (a name that is too
+ * long, a body over the payload limit, or more definitions or bytes of them than one client may have: see
+ * docs/limits.md).
+ */
+MUSTER_API int muster_define(muster_pool *pool, const char *function, const void *body, size_t size,
+                             const char *const *labels, muster_definition **definition);
+
+/* Gives up the handle; calls that were submitted go on. To be called before or after muster_pool_free(). NULL is
+ * allowed. */
+MUSTER_API void muster_definition_free(muster_definition *definition);
+
 #define MUSTER_NONBLOCK 1u /* submit fails with MUSTER_EAGAIN instead of waiting for room in the window */
 
 /* How to run a call. All fields may be zero; a NULL pointer to it means all zero. */
@@ -231,9 +250,11 @@ typedef struct muster_options {
     bool retry_lost_only;      /* retries are for lost workers alone */
     int priority;              /* -1000..1000; higher runs first */
     const char *const *labels; /* run only on workers that carry all of these; NULL-terminated */
-    size_t chunk_size;         /* items a task, for map; 0: a good automatic choice (imap: 1) */
-    size_t window;             /* imap: items taken from the generator ahead of the consumer; 0: twice the workers */
-    unsigned flags;            /* MUSTER_NONBLOCK */
+    const muster_definition *definition; /* of the same pool: what to call. Function and labels are then its own, and
+                                            must be NULL */
+    size_t chunk_size;                   /* items a task, for map; 0: a good automatic choice (imap: 1) */
+    size_t window;  /* imap: items taken from the generator ahead of the consumer; 0: twice the workers */
+    unsigned flags; /* MUSTER_NONBLOCK */
     muster_callback *on_success;
     muster_callback *on_error; /* also for cancelled, timed out and lost calls */
     muster_progress_fn *on_progress;
@@ -273,10 +294,13 @@ typedef struct muster_error {
     const char *function;
     const char *worker; /* "host/slot" */
     const char *host;
-    int64_t pid;     /* of the worker; 0 unknown */
-    int signal;      /* that ended the worker; 0 none */
-    int exit_status; /* of the worker if it exited; -1 otherwise */
-    size_t item;     /* index of the (first) failed item */
+    int64_t pid;                   /* of the worker; 0 unknown */
+    int signal;                    /* that ended the worker; 0 none */
+    int exit_status;               /* of the worker if it exited; -1 otherwise */
+    size_t item;                   /* index of the (first) failed item */
+    const void *value;             /* what the task gave with the error by muster_fail_value(), or NULL */
+    size_t value_size;             /* bytes */
+    enum muster_encoding encoding; /* of the value */
 } muster_error;
 
 /* Waits until the result is ready. 0, or ETIMEDOUT. A time-out of 0 only looks. */
@@ -383,6 +407,12 @@ MUSTER_API int muster_return_msgpack(muster_task *task, const void *data, size_t
 /* Makes the task fail; returns MUSTER_ETASK to be returned. `kind` is a short name, at most 255 bytes. */
 MUSTER_API int muster_fail(muster_task *task, const char *kind, const char *format, ...) MUSTER_PRINTF(3, 4);
 
+/* The same with all that a language's runtime knows: `size` bytes at `data` that the caller finds in muster_error.value
+ * (an exception, say; NULL and 0: none), the sentence, and a traceback (NULL: none). All is copied. A value that is too
+ * large (docs/limits.md) is left out, and the message says so. */
+MUSTER_API int muster_fail_value(muster_task *task, const char *kind, enum muster_encoding encoding, const void *data,
+                                 size_t size, const char *message, const char *traceback);
+
 /* Reports to the caller's on_progress; `total` may be 0 (unknown), text NULL. Sent at most 20 times a second for one
  * task. */
 MUSTER_API int muster_progress(muster_task *task, double done, double total, const char *text);
@@ -394,6 +424,11 @@ MUSTER_API bool muster_cancelled(const muster_task *task);
 MUSTER_API size_t muster_task_item(const muster_task *task); /* index within a chunk; 0 */
 MUSTER_API const char *muster_task_function(const muster_task *task);
 MUSTER_API const char *muster_task_worker(const muster_task *task); /* "host/slot" */
+/* The body of the definition that is called; data NULL and size 0 if it has none. Lives until the function returns. */
+MUSTER_API void muster_task_body(const muster_task *task, const void **data, size_t *size);
+/* A number that stands for the definition in this worker process, for a cache of what was made of its body: never used
+ * for another body. The same body may come again under another number. 0: no body. */
+MUSTER_API uint64_t muster_task_definition(const muster_task *task);
 
 #ifdef __cplusplus
 }
