@@ -50,9 +50,11 @@ struct processes_config {
     muster_args initializer_args;
     uint64_t max_tasks;
     const char *const *labels; /* NULL-terminated */
-    size_t memory_limit;       /* bytes of address space */
-    bool raw_output;           /* workers inherit stdout and stderr */
-    bool subreaper;            /* this process reaps every child it gets (muster-worker); see processes_reap() */
+    const char *const
+        *fork_server;    /* as in muster_pool_options: what forks the workers; NULL: they are started by exec */
+    size_t memory_limit; /* bytes of address space */
+    bool raw_output;     /* workers inherit stdout and stderr */
+    bool subreaper;      /* this process reaps every child it gets (muster-worker); see processes_reap() */
     const char
         *private_directory; /* of the embedded pool: workers whose supervisor was killed remove it and its files */
     const struct supervisor_config *supervisor; /* NULL: defaults; slots and identity are taken from above */

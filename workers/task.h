@@ -60,4 +60,19 @@ int task_run_alone(struct muster_task *task, const char *function, muster_call *
                    struct bytes args);
 void task_free(struct muster_task *task);
 
+/* Stands for this run of this task, and for no other in this process; 0 for the initializer. */
+uint64_t task_ticket(const struct muster_task *task);
+
+/*
+ * The memory of a task's arguments, for views that may outlive the task. While one is held the payload that
+ * muster_arg_payload() gives, and all that muster_arg*() point to, stays where it is, is nobody else's and may be
+ * written to. Nothing is copied, unless one is still held when the function has returned and the payload is in shared
+ * memory, which the caller may write over: it is then made private.
+ */
+struct arguments;
+/* To be called in the function; each call gives one more reference. NULL: no memory. */
+struct arguments *task_hold_arguments(struct muster_task *task);
+/* From any thread. NULL is allowed. */
+void arguments_release(struct arguments *arguments);
+
 #endif

@@ -163,8 +163,11 @@ typedef struct muster_pool_options {
     const char *const *plugins; /* shared objects to load in each worker; NULL-terminated. Without plugins and exec the
                                    workers are this program started again, which must call muster_init() */
     bool exec;                  /* workers offer the function "muster.exec": run commands */
-    unsigned max_tasks;         /* replace a worker after so many tasks; 0: never */
-    const char *initializer;    /* a function that each worker runs once before its first task, or NULL */
+    const char *const *fork_server; /* for workers of another language: the command (NULL-terminated) of a program that
+                                       forks each worker when it is asked to; the first word is its path.
+                                       docs/protocol.md says what it has to do. NULL: workers are started by exec */
+    unsigned max_tasks;             /* replace a worker after so many tasks; 0: never */
+    const char *initializer;        /* a function that each worker runs once before its first task, or NULL */
     muster_args initializer_args;
     const char *const *labels;   /* labels of the local workers, "name=value"; NULL-terminated */
     size_t memory_limit;         /* bytes of address space for each worker (RLIMIT_AS); 0: no limit of muster's */
