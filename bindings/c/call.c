@@ -130,8 +130,11 @@ static int submit_locked(muster_pool *pool, struct call *call, const struct clie
                              request->function, client_outstanding(pool->client),
                              client_outstanding_bytes(pool->client));
         pool_flush(pool);
-        waitlist_sleep(&pool->room, &pool->mutex, NEVER_NS);
+        bool woken = waitlist_sleep(&pool->room, &pool->mutex, NEVER_NS);
         pthread_mutex_lock(&pool->mutex);
+        if (!woken)
+            return error_set(MUSTER_ETIMEDOUT, "%s: the wait for room in the window was interrupted",
+                             request->function);
     }
 }
 

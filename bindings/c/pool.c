@@ -350,7 +350,7 @@ static bool sleep_until_changed(muster_pool *pool, uint64_t deadline_ns)
 {
     bool woken = waitlist_sleep(&pool->changed, &pool->mutex, deadline_min(deadline_ns, patience_end(pool)));
     pthread_mutex_lock(&pool->mutex);
-    return woken || clock_now_ns() < deadline_ns;
+    return woken || (clock_now_ns() < deadline_ns && !wait_interrupted());
 }
 
 static void terminate(muster_pool *pool)

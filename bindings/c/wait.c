@@ -7,7 +7,19 @@
 #include <errno.h>
 #include <time.h>
 
-#include "core/clock.h"
+static _Thread_local bool (*look)(void); /* has somebody else a reason to end this thread's waits? */
+static _Thread_local bool given_up;
+
+void wait_interruptible(bool (*interrupted)(void))
+{
+    look = interrupted;
+    given_up = false;
+}
+
+bool wait_interrupted(void)
+{
+    return given_up;
+}
 
 uint64_t wait_deadline(double timeout)
 {
@@ -28,17 +40,33 @@ static void unlink_waiter(struct waitlist *list, struct waiter *waiter)
     waiter->linked = false;
 }
 
+static int semaphore_wait_until(sem_t *semaphore, uint64_t deadline_ns)
+{
+    struct timespec at = {.tv_sec = (time_t)(deadline_ns / NS_PER_S), .tv_nsec = (long)(deadline_ns % NS_PER_S)};
+    return deadline_ns == NEVER_NS ? sem_wait(semaphore) : sem_clockwait(semaphore, CLOCK_MONOTONIC, &at);
+}
+
 /* False when the deadline has come. */
 static bool semaphore_wait(sem_t *semaphore, uint64_t deadline_ns)
 {
-    struct timespec at = {.tv_sec = (time_t)(deadline_ns / NS_PER_S), .tv_nsec = (long)(deadline_ns % NS_PER_S)};
-    for (;;) {
-        int failed = deadline_ns == NEVER_NS ? sem_wait(semaphore) : sem_clockwait(semaphore, CLOCK_MONOTONIC, &at);
-        if (!failed)
-            return true;
+    while (semaphore_wait_until(semaphore, deadline_ns) != 0)
         if (errno != EINTR)
             return false;
+    return true;
+}
+
+/* The same, where a signal may end it. */
+static bool semaphore_wait_looking(sem_t *semaphore, uint64_t deadline_ns)
+{
+    while (!given_up) {
+        uint64_t next_ns = deadline_min(deadline_ns, clock_now_ns() + WAIT_LOOK_NS);
+        if (semaphore_wait_until(semaphore, next_ns) == 0)
+            return true;
+        if (errno != EINTR && next_ns == deadline_ns)
+            return false;
+        given_up = look();
     }
+    return false;
 }
 
 bool waitlist_sleep(struct waitlist *list, pthread_mutex_t *mutex, uint64_t deadline_ns)
@@ -50,7 +78,8 @@ bool waitlist_sleep(struct waitlist *list, pthread_mutex_t *mutex, uint64_t dead
     list->first = &waiter;
     pthread_mutex_unlock(mutex);
 
-    bool woken = semaphore_wait(&waiter.semaphore, deadline_ns);
+    bool woken =
+        look ? semaphore_wait_looking(&waiter.semaphore, deadline_ns) : semaphore_wait(&waiter.semaphore, deadline_ns);
     if (!woken) {
         pthread_mutex_lock(mutex);
         woken = !waiter.linked;

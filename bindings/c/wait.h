@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/clock.h"
+
 struct waiter {
     struct waiter *next, *previous;
     bool linked;
@@ -32,5 +34,13 @@ bool waitlist_sleep(struct waitlist *list, pthread_mutex_t *mutex, uint64_t dead
 
 /* Wakes everybody who waits. Mutex held. */
 void waitlist_wake(struct waitlist *list);
+
+/* For a language whose signal handlers run in the thread that waits: `interrupted` is called there, without any lock of
+ * muster's, when a signal has come and at least every WAIT_LOOK_NS. Once it gives true, every wait of this thread ends
+ * as if its deadline had come, until the next call of this function. NULL: waits are not interrupted. */
+#define WAIT_LOOK_NS (50 * NS_PER_MS)
+void wait_interruptible(bool (*interrupted)(void));
+/* Was a wait of this thread ended by it? */
+bool wait_interrupted(void);
 
 #endif
