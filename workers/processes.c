@@ -21,6 +21,7 @@
 #include "core/errors.h"
 #include "core/log.h"
 #include "workers/cpus.h"
+#include "workers/forks.h"
 #include "workers/lines.h"
 #include "workers/printer.h"
 #include "workers/recipe.h"
@@ -28,14 +29,18 @@
 #define LAST_WORDS_BYTES 256
 #define READ_BYTES (64 * 1024)
 #define NAME_BYTES 256
+#define FORK_SERVER_NAME "forks" /* its lines are tagged "[host/forks]" */
+#define FIRST_PROCESS 4          /* of the entries in `polls` */
 
 /* One slot's process. Changed by the watching thread only; read by others with the mutex held. */
 struct process {
     struct processes *processes;
     struct hatchling hatchling; /* pid 0: none */
-    bool ended;                 /* its pidfd said so */
-    bool killed;                /* we sent it SIGKILL */
-    char name[NAME_BYTES];      /* "host/slot" */
+    uint64_t identity;
+    bool wanted;           /* the fork server is to be asked for it */
+    bool ended;            /* its pidfd said so */
+    bool killed;           /* we sent it SIGKILL */
+    char name[NAME_BYTES]; /* "host/slot" */
     struct lines lines[2];
     char last_words[LAST_WORDS_BYTES];
 };
@@ -48,11 +53,14 @@ struct processes {
     void *arg;
     pthread_t thread;
     int wake; /* eventfd */
-    bool subreaper, stopping, over_told, quit;
+    bool subreaper, stopping, gave_up, over_told, quit;
     int last_status; /* why the last start failed */
     uint64_t memory_kills;
     struct printer printer; /* for lines that go to no callback */
-    struct pollfd *polls;   /* wake, two of the printer's, then three for each slot */
+    struct pollfd *polls;   /* wake, the fork server's socket, two of the printer's, then three for each process */
+    struct forks forks;
+    struct process fork_server; /* if there is one */
+    bool strays;                /* a worker may have been forked that is none of ours */
     unsigned slots;
     struct process process[];
 };
@@ -75,16 +83,22 @@ static int spawn(void *arg, unsigned slot, uint64_t identity, struct page **page
 {
     struct processes *processes = arg;
     struct process *process = &processes->process[slot];
-    int status = recipe_start(processes->recipe, slot, identity, &process->hatchling);
+    struct hatchling *hatchling = &process->hatchling;
+    bool forked = recipe_forks(processes->recipe);
+    int status = recipe_begin(hatchling);
+    if (status == 0 && !forked && (status = recipe_start(processes->recipe, slot, identity, hatchling)) != 0)
+        page_unmap(hatchling->page);
     if (status != 0) {
         processes->last_status = status;
-        process->hatchling.pid = 0;
         return status;
     }
+    process->identity = identity;
+    process->wanted = forked;
     process->ended = process->killed = false;
     process->last_words[0] = '\0';
-    *page = process->hatchling.page;
-    log_debug("worker %s is process %d", process->name, (int)process->hatchling.pid);
+    *page = hatchling->page;
+    if (!forked)
+        log_debug("worker %s is process %d", process->name, (int)hatchling->pid);
     return 0;
 }
 
@@ -92,6 +106,10 @@ static void kill_process(void *arg, unsigned slot, int signal)
 {
     struct processes *processes = arg;
     struct process *process = &processes->process[slot];
+    if (process->wanted || processes->forks.asked == &process->hatchling) {
+        process->killed = true; /* as soon as there is anything to kill */
+        wake(processes);
+    }
     if (process->hatchling.pid == 0)
         return;
     /* SIGTERM means drain. A task may have changed what the signal does, so it is said in the pipe; one that is not
@@ -119,6 +137,7 @@ static int send_message(void *arg, const struct message *message)
 static void gave_up(void *arg, const char *reason)
 {
     struct processes *processes = arg;
+    processes->gave_up = true;
     processes->events.gave_up(processes->arg, processes->last_status, reason);
 }
 
@@ -236,18 +255,80 @@ static bool is_worker(const struct processes *processes, pid_t pid)
     for (unsigned i = 0; i < processes->slots; i++)
         if (processes->process[i].hatchling.pid == pid)
             return true;
-    return false;
+    return processes->fork_server.hatchling.pid == pid;
 }
 
-/* Processes that workers left behind come to a subreaper. A worker among them is left to bury(). */
+/* Processes that workers left behind come to a subreaper, and workers whose fork server died before it was known that
+ * they are there to this thread. A worker that is known is left to bury(), one that may just be answering is too. */
 static void reap_orphans(const struct processes *processes)
 {
     siginfo_t info = {0};
-    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
+    int whose = processes->subreaper ? 0 : __WNOTHREAD;
+    if (processes->forks.asked || (!processes->subreaper && !processes->strays))
+        return;
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT | whose) == 0 && info.si_pid != 0 &&
            !is_worker(processes, info.si_pid)) {
         waitpid(info.si_pid, NULL, WNOHANG);
         info.si_pid = 0;
     }
+}
+
+/* --- the fork server, mutex held ---------------------------------------------------------------------------------- */
+
+/* A worker that will not be there: `status` and the error's detail say why. */
+static void not_forked(struct processes *processes, struct process *process, int status)
+{
+    struct worker_end end = {.exit_status = -1, .last_words = ""};
+    page_break(process->hatchling.page, status, muster_last_error());
+    recipe_forget(&process->hatchling);
+    process->wanted = false;
+    processes->last_status = status;
+    supervisor_worker_ended(processes->supervisor, (unsigned)(process - processes->process), &end, clock_now_ns());
+}
+
+static void ask(struct processes *processes, struct process *process)
+{
+    int status;
+    if (processes->stopping || processes->gave_up || process->killed)
+        status = error_set(MUSTER_EWORKERS, "no worker is wanted any more");
+    else
+        status = forks_ask(&processes->forks, processes->recipe, (unsigned)(process - processes->process),
+                           process->identity, &process->hatchling, clock_now_ns());
+    process->wanted = false;
+    if (status != 0)
+        not_forked(processes, process, status);
+}
+
+static void hear(struct processes *processes)
+{
+    struct forks *forks = &processes->forks;
+    struct hatchling *asked = forks->asked;
+    int got = forks_hear(forks, clock_now_ns());
+    if (got == 0 || !asked)
+        return;
+    struct process *process = (struct process *)((char *)asked - offsetof(struct process, hatchling));
+    if (got < 0) {
+        processes->strays = true;
+        not_forked(processes, process, got);
+        return;
+    }
+    log_debug("worker %s is process %d", process->name, (int)asked->pid);
+    if (process->killed)
+        syscall(SYS_pidfd_send_signal, asked->pidfd, SIGKILL, NULL, 0u);
+}
+
+static void tend_fork_server(struct processes *processes)
+{
+    struct process *server = &processes->fork_server;
+    if (server->ended)
+        forks_server_ended(&processes->forks, server->last_words, clock_now_ns());
+    server->ended = false;
+    if (processes->stopping)
+        forks_kill(&processes->forks);
+    hear(processes);
+    for (unsigned i = 0; i < processes->slots && forks_ready(&processes->forks); i++)
+        if (processes->process[i].wanted)
+            ask(processes, &processes->process[i]);
 }
 
 /* --- the watching thread ------------------------------------------------------------------------------------------ */
@@ -255,6 +336,7 @@ static void reap_orphans(const struct processes *processes)
 static int wait_ms(const struct processes *processes)
 {
     uint64_t deadline = supervisor_deadline(processes->supervisor), now_ns = clock_now_ns();
+    deadline = deadline_min(deadline, processes->forks.deadline_ns);
     if (deadline == NEVER_NS)
         return -1;
     if (deadline <= now_ns)
@@ -263,41 +345,53 @@ static int wait_ms(const struct processes *processes)
     return wait < 3600000 ? (int)wait : 3600000;
 }
 
+/* Three entries: its end, and its two outputs. */
+static void fill_process(const struct processes *processes, const struct process *process, struct pollfd *polls)
+{
+    const struct hatchling *hatchling = &process->hatchling;
+    bool lives = hatchling->pid != 0;
+    polls[0] = (struct pollfd){lives ? hatchling->pidfd : -1, POLLIN, 0};
+    for (int which = 0; which < 2; which++) {
+        bool reads = lives && !printer_full(&processes->printer, which + 1);
+        polls[1 + which] = (struct pollfd){reads ? hatchling->outputs[which] : -1, POLLIN, 0};
+    }
+}
+
 static nfds_t fill_polls(struct processes *processes)
 {
+    const struct forks *forks = &processes->forks;
     struct pollfd *at = processes->polls;
     *at++ = (struct pollfd){processes->wake, POLLIN, 0};
+    *at++ = (struct pollfd){forks->silent ? -1 : forks->socket, POLLIN, 0};
     printer_poll(&processes->printer, at);
     at += 2;
-    for (unsigned i = 0; i < processes->slots; i++) {
-        const struct hatchling *hatchling = &processes->process[i].hatchling;
-        bool lives = hatchling->pid != 0;
-        *at++ = (struct pollfd){lives ? hatchling->pidfd : -1, POLLIN, 0};
-        for (int which = 0; which < 2; which++) {
-            bool reads = lives && !printer_full(&processes->printer, which + 1);
-            *at++ = (struct pollfd){reads ? hatchling->outputs[which] : -1, POLLIN, 0};
-        }
+    for (unsigned i = 0; i < processes->slots; i++, at += 3)
+        fill_process(processes, &processes->process[i], at);
+    fill_process(processes, &processes->fork_server, at);
+    return (nfds_t)(at + 3 - processes->polls);
+}
+
+static void look_at(struct process *process, const struct pollfd *polls)
+{
+    for (int which = 0; which < 2; which++)
+        if (polls[1 + which].revents != 0)
+            read_output(process, which, false);
+    if (polls[0].revents != 0) {
+        end_output(process);
+        process->ended = true;
     }
-    return (nfds_t)(at - processes->polls);
 }
 
 /* Reads what was printed and notes who has ended. Mutex not held. */
 static void look(struct processes *processes)
 {
     uint64_t count;
+    const struct pollfd *polls = processes->polls + FIRST_PROCESS;
     if (processes->polls[0].revents != 0 && read(processes->wake, &count, sizeof count) < 0)
         log_debug("the event descriptor is empty");
-    for (unsigned i = 0; i < processes->slots; i++) {
-        struct process *process = &processes->process[i];
-        const struct pollfd *polls = &processes->polls[3 + 3 * i];
-        for (int which = 0; which < 2; which++)
-            if (polls[1 + which].revents != 0)
-                read_output(process, which, false);
-        if (polls[0].revents != 0) {
-            end_output(process);
-            process->ended = true;
-        }
-    }
+    for (unsigned i = 0; i < processes->slots; i++, polls += 3)
+        look_at(&processes->process[i], polls);
+    look_at(&processes->fork_server, polls);
     printer_flush(&processes->printer);
 }
 
@@ -309,9 +403,10 @@ static void *run(void *arg)
         for (unsigned i = 0; i < processes->slots; i++)
             if (processes->process[i].ended)
                 bury(processes, &processes->process[i]);
-        if (processes->subreaper)
-            reap_orphans(processes);
+        reap_orphans(processes);
         supervisor_tick(processes->supervisor, clock_now_ns());
+        if (recipe_forks(processes->recipe))
+            tend_fork_server(processes);
         if (supervisor_over(processes->supervisor) && !processes->over_told) {
             processes->over_told = true;
             processes->events.over(processes->arg);
@@ -326,19 +421,25 @@ static void *run(void *arg)
         pthread_mutex_lock(processes->mutex);
     }
     pthread_mutex_unlock(processes->mutex);
+    forks_end(&processes->forks);
     return NULL;
 }
 
 /* --- start and end ------------------------------------------------------------------------------------------------ */
 
+static void forget_lines(struct process *process)
+{
+    lines_free(&process->lines[0]);
+    lines_free(&process->lines[1]);
+}
+
 static void forget(struct processes *processes)
 {
     supervisor_free(processes->supervisor);
     recipe_free(processes->recipe);
-    for (unsigned i = 0; i < processes->slots; i++) {
-        lines_free(&processes->process[i].lines[0]);
-        lines_free(&processes->process[i].lines[1]);
-    }
+    for (unsigned i = 0; i < processes->slots; i++)
+        forget_lines(&processes->process[i]);
+    forget_lines(&processes->fork_server);
     printer_end(&processes->printer);
     if (processes->wake >= 0)
         close(processes->wake);
@@ -360,7 +461,7 @@ static int prepare(struct processes *processes, const struct processes_config *c
     supervisor.slots = config->slots;
     supervisor.identity = config->identity ? config->identity : random_u64(&random);
     processes->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    processes->polls = memory_alloc((3 + 3 * (size_t)config->slots) * sizeof *processes->polls);
+    processes->polls = memory_alloc((FIRST_PROCESS + 3 * (size_t)config->slots + 3) * sizeof *processes->polls);
     if (processes->wake < 0)
         return error_errno("cannot make an event descriptor");
     if (!processes->polls)
@@ -403,11 +504,15 @@ int processes_start(struct processes **processes, const struct processes_config 
                                .last_status = MUSTER_EWORKERS,
                                .memory_kills = cgroup_memory_kills(""),
                                .slots = config->slots};
+    forks_init(&made->forks, &made->fork_server.hatchling, config->answer_ns ? config->answer_ns : FORKS_PATIENCE_NS);
     int status = prepare(made, config);
     for (unsigned i = 0; status == 0 && i < config->slots; i++) {
         made->process[i].processes = made;
         snprintf(made->process[i].name, NAME_BYTES, "%s/%u", recipe_host(made->recipe), i);
     }
+    made->fork_server.processes = made;
+    if (status == 0)
+        snprintf(made->fork_server.name, NAME_BYTES, "%s/" FORK_SERVER_NAME, recipe_host(made->recipe));
     if (status == 0) {
         *processes = made; /* before the thread's first callback */
         status = start_thread(made);
@@ -431,6 +536,7 @@ int processes_message(struct processes *processes, const struct message *message
 
 void processes_stop(struct processes *processes, bool now)
 {
+    processes->stopping = true;
     supervisor_stop(processes->supervisor, now);
     wake(processes);
 }
@@ -456,7 +562,7 @@ void processes_free(struct processes **processes)
     if (!ended)
         return;
     pthread_mutex_lock(ended->mutex);
-    ended->quit = true;
+    ended->quit = ended->stopping = true;
     supervisor_stop(ended->supervisor, true);
     wake(ended);
     pthread_mutex_unlock(ended->mutex);

@@ -52,6 +52,7 @@ struct processes_config {
     const char *const *labels; /* NULL-terminated */
     const char *const
         *fork_server;    /* as in muster_pool_options: what forks the workers; NULL: they are started by exec */
+    uint64_t answer_ns;  /* a fork server must answer within that time; 0: FORKS_PATIENCE_NS */
     size_t memory_limit; /* bytes of address space */
     bool raw_output;     /* workers inherit stdout and stderr */
     bool subreaper;      /* this process reaps every child it gets (muster-worker); see processes_reap() */

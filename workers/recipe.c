@@ -21,6 +21,7 @@
 #include "bindings/c/value.h"
 #include "core/errors.h"
 #include "core/log.h"
+#include "workers/forkserver.h"
 #include "workers/plugin.h"
 #include "workers/program.h"
 #include "workers/runtime.h"
@@ -40,10 +41,13 @@ struct recipe {
     struct copy *copies;
     char program[PATH_MAX], host[200];
     const char *program_name;
-    char **environment; /* its last entry before the NULL is free for LAUNCH_VARIABLE */
+    const char *const *fork_server; /* NULL: workers are started by exec */
+    char **environment;
     size_t variables;
     bool raw_output, trial; /* trial: there is something to try */
 };
+
+const struct hatchling hatchling_none = {.pidfd = -1, .lifeline = -1, .outputs = {-1, -1}, .page_fd = -1};
 
 extern char **environ;
 
@@ -108,7 +112,7 @@ static int keep_plugins(struct recipe *recipe, const char *const *list)
 
 static bool hidden(const char *variable)
 {
-    static const char *const names[] = {LAUNCH_VARIABLE "=", "MUSTER_AUTHKEY="};
+    static const char *const names[] = {LAUNCH_VARIABLE "=", FORKSERVER_VARIABLE "=", "MUSTER_AUTHKEY="};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strncmp(variable, names[i], strlen(names[i])) == 0)
             return true;
@@ -118,7 +122,7 @@ static bool hidden(const char *variable)
 static int keep_environment(struct recipe *recipe)
 {
     size_t count = count_strings((const char *const *)environ);
-    recipe->environment = keep(recipe, NULL, (count + 2) * sizeof *recipe->environment);
+    recipe->environment = keep(recipe, NULL, (count + 1) * sizeof *recipe->environment);
     for (size_t i = 0; recipe->environment && i < count; i++) {
         char *variable = hidden(environ[i]) ? NULL : keep(recipe, environ[i], strlen(environ[i]));
         if (variable)
@@ -152,11 +156,22 @@ static void name_host(struct recipe *recipe, const char *host)
         snprintf(recipe->host, sizeof recipe->host, "localhost");
 }
 
+/* What is run for a worker, or for all of them. */
+static int choose_program(struct recipe *recipe, const struct processes_config *config)
+{
+    bool generic = config->exec || count_strings(config->plugins) > 0;
+    if (!config->fork_server)
+        return program_find(config->program, generic, recipe->program, sizeof recipe->program);
+    if (!config->fork_server[0])
+        return error_set(MUSTER_EINVAL, "the command of the fork server is empty: its first word is a program's path");
+    recipe->fork_server = keep_strings(recipe, config->fork_server);
+    return recipe->fork_server ? 0 : error_memory();
+}
+
 static int fill(struct recipe *recipe, const struct processes_config *config, uint64_t group)
 {
     struct launch *launch = &recipe->launch;
-    bool generic = config->exec || count_strings(config->plugins) > 0;
-    int status = program_find(config->program, generic, recipe->program, sizeof recipe->program);
+    int status = choose_program(recipe, config);
     if (status == 0)
         status = keep_plugins(recipe, config->plugins);
     if (status == 0)
@@ -168,7 +183,7 @@ static int fill(struct recipe *recipe, const struct processes_config *config, ui
     name_host(recipe, config->host);
     recipe->program_name = keep_string(recipe, runtime_program_name());
     recipe->raw_output = config->raw_output;
-    recipe->trial = count_strings(config->plugins) > 0 || config->initializer;
+    recipe->trial = !config->fork_server && (count_strings(config->plugins) > 0 || config->initializer);
     launch->url = keep_string(recipe, config->url);
     launch->host = recipe->host;
     launch->directory = keep_string(recipe, config->private_directory);
@@ -217,27 +232,27 @@ const char *recipe_host(const struct recipe *recipe)
 
 /* --- starting a process ------------------------------------------------------------------------------------------- */
 
-/* Descriptors of one start. Those of the child are closed when it has them. */
+/* Descriptors of one start that are the child's: closed here when it has them. */
 struct ends {
-    int launch, page, lifeline; /* the child's */
-    int outputs[3];             /* the child's stdin, stdout and stderr */
+    int launch, lifeline;
+    int outputs[3]; /* its stdin, stdout and stderr; -1: it inherits ours */
 };
 
-static const struct ends no_ends = {-1, -1, -1, {-1, -1, -1}};
+static const struct ends no_ends = {-1, -1, {-1, -1, -1}};
 
-static void close_one(int fd)
+static void close_one(int *fd)
 {
-    if (fd >= 0)
-        close(fd);
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
 }
 
-static void close_ends(const struct ends *ends)
+static void close_ends(struct ends *ends)
 {
-    close_one(ends->launch);
-    close_one(ends->page);
-    close_one(ends->lifeline);
+    close_one(&ends->launch);
+    close_one(&ends->lifeline);
     for (int i = 0; i < 3; i++)
-        close_one(ends->outputs[i]);
+        close_one(&ends->outputs[i]);
 }
 
 static int make_pipe(int *reader, int *writer)
@@ -250,23 +265,37 @@ static int make_pipe(int *reader, int *writer)
     return *reader >= 0 && *writer >= 0 ? 0 : error_errno("cannot make a pipe to a worker");
 }
 
-static int make_page(int *fd, struct page **page)
+int recipe_begin(struct hatchling *hatchling)
 {
-    *fd = spawn_lift(memfd_create("muster-page", MFD_CLOEXEC));
-    if (*fd < 0 || ftruncate(*fd, sizeof(struct page)) != 0)
-        return error_errno("cannot make the page of a worker");
-    void *mapped = mmap(NULL, sizeof(struct page), PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
-    if (mapped == MAP_FAILED)
-        return error_errno("cannot map the page of a worker");
-    *page = mapped;
-    page_init(*page);
-    return 0;
+    *hatchling = hatchling_none;
+    hatchling->page_fd = spawn_lift(memfd_create("muster-page", MFD_CLOEXEC));
+    if (hatchling->page_fd >= 0 && ftruncate(hatchling->page_fd, sizeof(struct page)) == 0) {
+        void *page = mmap(NULL, sizeof(struct page), PROT_READ | PROT_WRITE, MAP_SHARED, hatchling->page_fd, 0);
+        if (page != MAP_FAILED) {
+            hatchling->page = page;
+            page_init(page);
+            return 0;
+        }
+    }
+    int status = error_errno("cannot make the page of a worker");
+    close_one(&hatchling->page_fd);
+    return status;
 }
 
 void page_unmap(struct page *page)
 {
     if (page)
         munmap(page, sizeof *page);
+}
+
+void recipe_forget(struct hatchling *hatchling)
+{
+    close_one(&hatchling->pidfd);
+    close_one(&hatchling->lifeline);
+    close_one(&hatchling->outputs[0]);
+    close_one(&hatchling->outputs[1]);
+    close_one(&hatchling->page_fd);
+    hatchling->pid = 0;
 }
 
 static int make_outputs(bool captured, struct ends *ends, struct hatchling *hatchling)
@@ -283,67 +312,80 @@ static int make_outputs(bool captured, struct ends *ends, struct hatchling *hatc
     return status;
 }
 
-static int run(const struct recipe *recipe, const struct launch *launch, const struct ends *ends, pid_t *pid)
+/* Lifeline and hand-over. */
+static int make_ends(struct launch *launch, struct ends *ends, struct hatchling *hatchling)
 {
-    char variable[64], name[256];
+    int status = make_pipe(&ends->lifeline, &hatchling->lifeline);
+    if (status != 0)
+        return status;
+    launch->page_fd = (uint64_t)hatchling->page_fd;
+    launch->lifeline_fd = (uint64_t)ends->lifeline;
+    return launch_write(launch, &ends->launch);
+}
+
+/* Spawns with the recipe's environment and one variable more, whose value is a descriptor. */
+static int spawn_with(const struct recipe *recipe, struct spawn *spawn, const char *name, int fd, pid_t *pid)
+{
+    char variable[64];
     const char *what;
     size_t count = recipe->variables;
     char **environment = memory_alloc((count + 2) * sizeof *environment);
     if (!environment)
         return error_memory();
     memcpy(environment, recipe->environment, count * sizeof *environment);
-    snprintf(variable, sizeof variable, LAUNCH_VARIABLE "=%d", ends->launch);
+    snprintf(variable, sizeof variable, "%s=%d", name, fd);
     environment[count] = variable;
     environment[count + 1] = NULL;
-    snprintf(name, sizeof name, "[worker %s/%u]", recipe->host, (unsigned)launch->slot);
-    const int keep_open[] = {ends->launch, ends->page, ends->lifeline};
-    struct spawn spawn = {.path = recipe->program,
-                          .argv = (char *const[]){(char *)recipe->program_name, name, NULL},
-                          .envp = environment,
-                          .fds = {ends->outputs[0], ends->outputs[1], ends->outputs[2]},
-                          .keep = keep_open,
-                          .keep_count = 3,
-                          .death_signal = SIGCONT}; /* a stopped worker must run to see that its supervisor is gone */
-    int error = spawn_start(&spawn, pid, &what);
+    spawn->envp = environment;
+    int error = spawn_start(spawn, pid, &what);
     memory_free(environment);
     if (error == 0)
         return 0;
     errno = error;
-    return error_errno("cannot %s %s as worker", what, recipe->program);
+    return error_errno("cannot %s %s as %s", what, spawn->path, recipe->fork_server ? "fork server" : "worker");
 }
 
-static int watch(struct hatchling *hatchling)
+static int run(const struct recipe *recipe, const struct ends *ends, struct hatchling *hatchling, unsigned slot)
 {
+    char name[256];
+    snprintf(name, sizeof name, "[worker %s/%u]", recipe->host, slot);
+    const int keep_open[] = {ends->launch, hatchling->page_fd, ends->lifeline};
+    struct spawn spawn = {.path = recipe->program,
+                          .argv = (char *const[]){(char *)recipe->program_name, name, NULL},
+                          .fds = {ends->outputs[0], ends->outputs[1], ends->outputs[2]},
+                          .keep = keep_open,
+                          .keep_count = 3,
+                          .death_signal = SIGCONT}; /* a stopped worker must run to see that its supervisor is gone */
+    return spawn_with(recipe, &spawn, LAUNCH_VARIABLE, ends->launch, &hatchling->pid);
+}
+
+int recipe_watch(struct hatchling *hatchling)
+{
+    siginfo_t info;
+    if (waitid(P_PID, (id_t)hatchling->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0) {
+        hatchling->pid = 0;
+        return error_set(MUSTER_EWORKERS, "the fork server has forked a worker that is no child of its supervisor: it "
+                                          "must fork by clone(CLONE_PARENT)");
+    }
     hatchling->pidfd = (int)syscall(SYS_pidfd_open, hatchling->pid, 0u);
     if (hatchling->pidfd >= 0)
         return 0;
     int status = error_errno("cannot watch a worker");
     kill(hatchling->pid, SIGKILL);
     waitpid(hatchling->pid, NULL, 0);
+    hatchling->pid = 0;
     return status;
 }
 
 static int start(const struct recipe *recipe, struct launch *launch, struct ends *ends, struct hatchling *hatchling)
 {
-    int status = make_page(&ends->page, &hatchling->page);
+    int status = make_ends(launch, ends, hatchling);
     if (status == 0)
-        status = make_pipe(&ends->lifeline, &hatchling->lifeline);
-    if (status != 0)
-        return status;
-    launch->page_fd = (uint64_t)ends->page;
-    launch->lifeline_fd = (uint64_t)ends->lifeline;
-    status = launch_write(launch, &ends->launch);
+        status = run(recipe, ends, hatchling, (unsigned)launch->slot);
     if (status == 0)
-        status = run(recipe, launch, ends, &hatchling->pid);
-    return status == 0 ? watch(hatchling) : status;
-}
-
-static void forget(struct hatchling *hatchling)
-{
-    close_one(hatchling->lifeline);
-    close_one(hatchling->outputs[0]);
-    close_one(hatchling->outputs[1]);
-    page_unmap(hatchling->page);
+        status = recipe_watch(hatchling);
+    close_one(&hatchling->page_fd);
+    return status;
 }
 
 int recipe_start(const struct recipe *recipe, unsigned slot, uint64_t identity, struct hatchling *hatchling)
@@ -352,14 +394,86 @@ int recipe_start(const struct recipe *recipe, unsigned slot, uint64_t identity, 
     struct launch launch = recipe->launch;
     launch.slot = slot;
     launch.identity = identity;
-    *hatchling = (struct hatchling){.pidfd = -1, .lifeline = -1, .outputs = {-1, -1}};
     int status = make_outputs(!recipe->raw_output, &ends, hatchling);
     if (status == 0)
         status = start(recipe, &launch, &ends, hatchling);
     close_ends(&ends);
     explicit_bzero(&launch.authkey, sizeof launch.authkey);
     if (status != 0)
-        forget(hatchling);
+        recipe_forget(hatchling);
+    return status;
+}
+
+/* --- the fork server ---------------------------------------------------------------------------------------------- */
+
+bool recipe_forks(const struct recipe *recipe)
+{
+    return recipe->fork_server;
+}
+
+int recipe_start_fork_server(const struct recipe *recipe, int *socket, struct hatchling *hatchling)
+{
+    struct ends ends = no_ends;
+    int other = -1;
+    *socket = -1;
+    *hatchling = hatchling_none;
+    int status = forkserver_sockets(socket, &other);
+    if (status == 0)
+        status = make_outputs(!recipe->raw_output, &ends, hatchling);
+    if (status == 0) {
+        struct spawn spawn = {.path = recipe->fork_server[0],
+                              .argv = (char *const *)(uintptr_t)recipe->fork_server,
+                              .fds = {ends.outputs[0], ends.outputs[1], ends.outputs[2]},
+                              .keep = &other,
+                              .keep_count = 1,
+                              .death_signal = SIGKILL};
+        status = spawn_with(recipe, &spawn, FORKSERVER_VARIABLE, other, &hatchling->pid);
+    }
+    if (status == 0)
+        status = recipe_watch(hatchling);
+    close_ends(&ends);
+    close_one(&other);
+    if (status != 0) {
+        close_one(socket);
+        recipe_forget(hatchling);
+    }
+    return status;
+}
+
+/* A worker that is forked inherits nothing of ours: it is given our stdout and stderr, or, where we have none, a way to
+ * nowhere. */
+static int share_outputs(struct ends *ends)
+{
+    for (int i = 1; i <= 2; i++) {
+        if (ends->outputs[i] < 0)
+            ends->outputs[i] = fcntl(i, F_DUPFD_CLOEXEC, 3);
+        if (ends->outputs[i] < 0)
+            ends->outputs[i] = spawn_lift(open("/dev/null", O_WRONLY | O_CLOEXEC));
+        if (ends->outputs[i] < 0)
+            return error_errno("cannot open /dev/null");
+    }
+    return 0;
+}
+
+int recipe_ask(const struct recipe *recipe, int socket, uint32_t number, unsigned slot, uint64_t identity,
+               struct hatchling *hatchling)
+{
+    struct ends ends = no_ends;
+    struct launch launch = recipe->launch;
+    launch.slot = slot;
+    launch.identity = identity;
+    int status = make_outputs(!recipe->raw_output, &ends, hatchling);
+    if (status == 0)
+        status = share_outputs(&ends);
+    if (status == 0)
+        status = make_ends(&launch, &ends, hatchling);
+    explicit_bzero(&launch.authkey, sizeof launch.authkey);
+    if (status == 0)
+        status = forkserver_ask(socket, number,
+                                (const int[]){ends.launch, hatchling->page_fd, ends.lifeline, ends.outputs[0],
+                                              ends.outputs[1], ends.outputs[2]});
+    close_ends(&ends);
+    close_one(&hatchling->page_fd);
     return status;
 }
 
@@ -413,25 +527,26 @@ int recipe_try(const struct recipe *recipe)
 {
     struct ends ends = no_ends;
     struct launch launch = recipe->launch;
-    struct hatchling hatchling = {.pidfd = -1, .lifeline = -1, .outputs = {-1, -1}};
+    struct hatchling hatchling;
     if (!recipe->trial)
         return 0;
     launch.trial = 1;
     explicit_bzero(&launch.authkey, sizeof launch.authkey);
-    int status = make_outputs(false, &ends, &hatchling);
-    if (status != 0)
-        return status;
-    ends.outputs[1] = spawn_lift(open("/dev/null", O_WRONLY | O_CLOEXEC));
-    ends.outputs[2] = spawn_lift(memfd_create("muster-stderr", MFD_CLOEXEC));
-    if (ends.outputs[1] < 0 || ends.outputs[2] < 0)
-        status = error_errno("cannot catch what a worker prints");
+    int status = recipe_begin(&hatchling);
+    if (status == 0)
+        status = make_outputs(false, &ends, &hatchling);
+    if (status == 0) {
+        ends.outputs[1] = spawn_lift(open("/dev/null", O_WRONLY | O_CLOEXEC));
+        ends.outputs[2] = spawn_lift(memfd_create("muster-stderr", MFD_CLOEXEC));
+        if (ends.outputs[1] < 0 || ends.outputs[2] < 0)
+            status = error_errno("cannot catch what a worker prints");
+    }
     if (status == 0)
         status = start(recipe, &launch, &ends, &hatchling);
-    if (status == 0) {
+    if (status == 0)
         status = await_trial(&hatchling, ends.outputs[2]);
-        close(hatchling.pidfd);
-    }
     close_ends(&ends);
-    forget(&hatchling);
+    recipe_forget(&hatchling);
+    page_unmap(hatchling.page);
     return status;
 }
