@@ -1,0 +1,42 @@
+"""The clean parent that Python workers are forked from: it imports what they need, and nothing that starts threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from multiprocessing import process, spawn, util
+from typing import Any
+
+VARIABLE = "MUSTER_FORK_SERVER_FD"
+
+_START = (
+    "import json, sys; given = json.loads(sys.argv.pop()); sys.path[:] = given['path']; "
+    "from muster.forkserver import main; main(given)"
+)
+
+
+def search_path() -> list[str]:
+    """sys.path as another process can use it."""
+    directory = getattr(process, "ORIGINAL_DIR", None) or os.getcwd()
+    return [os.path.join(directory, entry) for entry in sys.path]
+
+
+def command(modules: Sequence[str] = (), named: dict[str, str] | None = None) -> list[str]:
+    """How to start one: its workers import `modules`, and offer `named` functions ("module:name") besides."""
+    given = {"path": search_path(), "modules": list(modules), "named": named or {}}
+    executable: Any = os.fsdecode(spawn.get_executable() or sys.executable)
+    flags: list[str] = util._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    return [executable, *flags, "-c", _START, json.dumps(given)]
+
+
+def main(given: dict[str, Any]) -> None:
+    import gc
+
+    from muster import _muster, worker
+
+    gc.collect()
+    gc.freeze()  # a collection in a worker leaves our objects alone, and their pages shared
+    launch = _muster.serve_forks(int(os.environ.pop(VARIABLE)))
+    worker.run(launch, given["modules"], given["named"])
