@@ -296,6 +296,7 @@ static int start_processes(struct embedded *embedded, unsigned slots, const stru
                                       .identity = identity,
                                       .plugins = options->plugins,
                                       .exec = options->exec,
+                                      .fork_server = options->fork_server,
                                       .initializer = options->initializer,
                                       .initializer_args = options->initializer_args,
                                       .max_tasks = options->max_tasks,

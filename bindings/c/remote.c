@@ -211,12 +211,12 @@ int remote_open(muster_pool *pool, const char *url, const muster_pool_options *o
     int status = url_check(url);
     if (status != 0)
         return status;
-    if (options->plugins || options->exec || options->initializer || options->memory_limit || options->max_tasks)
-        return error_set(
-            MUSTER_EINVAL,
-            "plugins, exec, initializer, max_tasks and memory_limit make the workers of a \"local:\" pool; "
-            "those of %s are started by muster-worker",
-            url);
+    if (options->plugins || options->exec || options->fork_server || options->initializer || options->memory_limit ||
+        options->max_tasks)
+        return error_set(MUSTER_EINVAL,
+                         "plugins, exec, fork_server, initializer, max_tasks and memory_limit make the workers of a "
+                         "\"local:\" pool; those of %s are started by muster-worker",
+                         url);
     struct remote *remote = memory_zero(sizeof *remote);
     if (!remote)
         return error_memory();
