@@ -1,9 +1,8 @@
 /*
- * A worker process. Three kinds of threads meet here:
- *
- *   main     takes a task from workers/worker.h, runs the function, hands in the outcome; nobody else runs the user's
- * code NNG's    bring frames in and take frames out, with the mutex held watch    waits for the supervisor's end, for
- * 'd' (drain) from it, and for signals; ends the process when it cannot go on
+ * A worker process. Three kinds of threads meet here. The main thread takes a task from workers/worker.h, runs the
+ * function and hands in the outcome; no other runs the user's code. NNG's threads bring frames in and take frames out,
+ * with the mutex held. The watch thread waits for the supervisor's end, for its word to drain, and for signals, and
+ * ends the process when it cannot go on.
  *
  * A task may do anything to its process. It may close our descriptors (then the worker says so and ends), fork (the
  * child must not come back into this loop), call exit() (then the process ends with that status and no handler of ours
@@ -48,6 +47,7 @@
 #define LEAVE_NS (10 * NS_PER_S)      /* a worker that drains waits so long for a coordinator that is not there */
 #define LOOK_AFTER_NS NS_PER_MS       /* after a task that took so long our descriptors are looked at */
 #define SHORT_NS (20 * NS_PER_US)     /* a task that took no longer is likely to be followed by others like it */
+#define LONG_BYTES (64 * 1024)        /* to encode a value of so many bytes takes long enough to let others run */
 #define ORPHAN_WAIT_MS 2000
 
 struct runtime {
@@ -68,6 +68,8 @@ struct runtime {
     atomic_bool drain;             /* SIGTERM came */
     atomic_bool watching;          /* `watch` can be signalled */
     atomic_bool serving;           /* worker and transport are there */
+    const struct runtime_language *language;
+    bool away; /* between the language's wait_begin and wait_end */
     pthread_t main, watch;
     int lifeline, supervisor; /* descriptors: the pipe, the supervisor's pidfd (-1: not to be had) */
     dev_t lifeline_device;
@@ -78,10 +80,10 @@ struct runtime {
 };
 
 static struct {
-    const muster_function *functions;
+    struct runtime_language language;
     const char *name;
     bool called;
-} program;
+} program = {.language = {.name = "c"}};
 
 static struct runtime runtime;
 
@@ -135,6 +137,16 @@ static void remove_directory(const char *path)
         rmdir(path);
 }
 
+/* Its segments can be told from a living process's only when it has ended altogether, which is awaited. False: it
+ * lives, and has only given us up, as it does with a worker of whose start it has heard nothing. */
+static bool supervisor_ended(void)
+{
+    struct pollfd ended = {runtime.supervisor, POLLIN, 0};
+    if (runtime.supervisor >= 0)
+        poll(&ended, 1, ORPHAN_WAIT_MS);
+    return getppid() != (pid_t)runtime.launch.supervisor;
+}
+
 /* The supervisor is gone: nobody else will clean up. Ends this process group, us included. */
 __attribute__((noreturn)) static void orphaned(void)
 {
@@ -145,12 +157,10 @@ __attribute__((noreturn)) static void orphaned(void)
     int32_t group = atomic_load(&runtime.page->command_group);
     if (group > 1)
         kill(-group, SIGKILL);
-    /* Its segments can be told from a living process's only when it has ended altogether. */
-    struct pollfd ended = {runtime.supervisor, POLLIN, 0};
-    if (runtime.supervisor >= 0)
-        poll(&ended, 1, ORPHAN_WAIT_MS);
-    remove_directory(runtime.launch.directory);
-    segment_sweep();
+    if (supervisor_ended()) {
+        remove_directory(runtime.launch.directory);
+        segment_sweep();
+    }
     kill(0, SIGKILL);
     _exit(EXIT_BROKEN);
 }
@@ -169,6 +179,37 @@ __attribute__((noreturn)) static void descriptors_closed(const char *function)
     snprintf(reason, sizeof reason, "%s closed descriptors that belong to its worker: a task may close only its own",
              function ? function : "a task");
     give_up(MUSTER_ESYSTEM, reason);
+}
+
+/* --- the language ------------------------------------------------------------------------------------------------- */
+
+/* Lets others use the interpreter until come_back(). Mutex not held; main thread. */
+static void go_away(void *arg)
+{
+    const struct runtime_language *language = runtime.language;
+    (void)arg;
+    if (runtime.away || !language->wait_begin)
+        return;
+    runtime.away = true;
+    language->wait_begin(language->arg);
+}
+
+static void come_back(void *arg)
+{
+    const struct runtime_language *language = runtime.language;
+    (void)arg;
+    if (!runtime.away)
+        return;
+    runtime.away = false;
+    language->wait_end(language->arg);
+}
+
+static void end_language(void)
+{
+    come_back(NULL);
+    if (runtime.language->end)
+        runtime.language->end(runtime.language->arg);
+    fflush(NULL);
 }
 
 /* --- the watch thread --------------------------------------------------------------------------------------------- */
@@ -272,8 +313,9 @@ static void on_ready(void *arg)
 static void on_stop(void *arg, uint64_t ticket)
 {
     (void)arg;
-    (void)ticket;
     atomic_store(&runtime.stop, true);
+    if (runtime.language->stop)
+        runtime.language->stop(runtime.language->arg, ticket);
     pthread_kill(runtime.main, stop_signal());
     pthread_kill(runtime.watch, stop_signal());
 }
@@ -345,6 +387,17 @@ static bool leave_alone(uint64_t now_ns)
     return now_ns - runtime.drain_ns > LEAVE_NS;
 }
 
+/* Mutex held on entry and return. False if it was away already. */
+static bool leave_interpreter(void)
+{
+    if (runtime.away || !runtime.language->wait_begin)
+        return false;
+    pthread_mutex_unlock(&runtime.mutex);
+    go_away(NULL);
+    pthread_mutex_lock(&runtime.mutex);
+    return true;
+}
+
 /* The next task, or NULL when the process is to end. Mutex held. */
 static struct held_task *next_task(uint64_t *now_ns)
 {
@@ -352,7 +405,8 @@ static struct held_task *next_task(uint64_t *now_ns)
     while (!(held = worker_take(runtime.worker, *now_ns))) {
         if (worker_over(runtime.worker) || leave_alone(*now_ns))
             return NULL;
-        wait_for_work(!worker_holding(runtime.worker) && !worker_draining(runtime.worker));
+        if (!leave_interpreter())
+            wait_for_work(!worker_holding(runtime.worker) && !worker_draining(runtime.worker));
         *now_ns = clock_now_ns();
     }
     atomic_store_explicit(&runtime.stop, false, memory_order_relaxed);
@@ -378,6 +432,7 @@ static void serve(void)
     uint64_t now_ns = clock_now_ns();
     for (struct held_task *held; (held = next_task(&now_ns)) != NULL;) {
         pthread_mutex_unlock(&runtime.mutex);
+        come_back(NULL);
         task_run(&runtime.task, held, runtime.running, runtime.functions.calls[held->function], &outcome);
         if (is_fork())
             end_fork();
@@ -386,9 +441,12 @@ static void serve(void)
         now_ns = ended_ns;
         if (outcome.run_ns > LOOK_AFTER_NS && !lifeline_intact())
             descriptors_closed(runtime.running);
+        if (outcome.value.length >= LONG_BYTES)
+            go_away(NULL);
         pthread_mutex_lock(&runtime.mutex);
         runtime.running = NULL;
         int status = worker_finish(runtime.worker, held, &outcome);
+        task_end(&runtime.task);
         atomic_store_explicit(&runtime.stop, false, memory_order_relaxed);
         if (status != 0)
             give_up(status, "memory ran out: the outcome of a task could not be sent");
@@ -439,7 +497,8 @@ static void watch_supervisor(void)
 static void load_functions(void)
 {
     struct functions *functions = &runtime.functions;
-    int status = program.functions ? functions_add(functions, program.functions, "this program") : 0;
+    const muster_function *own = runtime.language->functions;
+    int status = own ? functions_add(functions, own, "this program") : 0;
     for (const char *const *plugin = runtime.launch.plugins; status == 0 && *plugin; plugin++)
         status = plugin_load(*plugin, functions);
     if (status == 0 && runtime.launch.exec)
@@ -473,6 +532,7 @@ static void initialize(void)
     if (status == 0)
         return;
     snprintf(reason, sizeof reason, "the initializer %s failed: %.380s", launch->initializer, muster_last_error());
+    end_language();
     give_up(status, reason);
 }
 
@@ -488,8 +548,9 @@ static void name_process(void)
 {
     snprintf(runtime.host, sizeof runtime.host, "%s", runtime.launch.host);
     snprintf(runtime.name, sizeof runtime.name, "%s/%" PRIu64, runtime.host, runtime.launch.slot);
-    const char *base = strrchr(runtime_program_name(), '/');
-    prctl(PR_SET_NAME, base ? base + 1 : runtime_program_name());
+    const char *base = program.name ? strrchr(program.name, '/') : NULL;
+    if (program.name)
+        prctl(PR_SET_NAME, base ? base + 1 : program.name);
     log_program = "muster-worker";
     log_threshold = (enum log_level)runtime.launch.log_level;
 }
@@ -509,7 +570,7 @@ static void connect_worker(void)
     struct link_config link = {.role = ROLE_WORKER,
                                .identity = launch->identity,
                                .group = launch->group,
-                               .language = "c",
+                               .language = runtime.language->name,
                                .host = runtime.host,
                                .domain = runtime.domain,
                                .name = runtime.name,
@@ -540,6 +601,8 @@ static void prepare(void)
     runtime.main = pthread_self();
     runtime.task_host = (struct task_host){.progress = send_progress,
                                            .log = send_log,
+                                           .wait_begin = go_away,
+                                           .wait_end = come_back,
                                            .worker = runtime.name,
                                            .page = runtime.page,
                                            .stop = &runtime.stop};
@@ -547,11 +610,10 @@ static void prepare(void)
     setvbuf(stdout, NULL, _IOLBF, 0); /* a line that a task prints is seen when it is printed */
 }
 
-/* A process that was started as a worker ends here. */
-__attribute__((noreturn)) static void run_worker(int fd)
+void runtime_serve(int launch_fd, const struct runtime_language *language)
 {
-    unsetenv(LAUNCH_VARIABLE); /* not for the commands that tasks run */
-    if (launch_read(fd, &runtime.launch) != 0) {
+    runtime.language = language;
+    if (launch_read(launch_fd, &runtime.launch) != 0) {
         fprintf(stderr, "muster: %s\n", muster_last_error());
         _exit(EXIT_BROKEN);
     }
@@ -577,16 +639,19 @@ __attribute__((noreturn)) static void run_worker(int fd)
     atomic_store(&runtime.serving, true);
     pthread_kill(runtime.watch, stop_signal()); /* it may have been told to drain meanwhile */
     serve();
-    fflush(NULL);
+    end_language();
     _exit(atomic_load(&runtime.page->broken) != 0 ? EXIT_BROKEN : 0);
 }
 
 void muster_init(int argc, char **argv, const muster_function *functions)
 {
     const char *fd = getenv(LAUNCH_VARIABLE);
-    program.functions = functions;
+    program.language.functions = functions;
     program.name = argc > 0 ? argv[0] : NULL;
     program.called = true;
-    if (fd && *fd)
-        run_worker(atoi(fd));
+    if (!fd || !*fd)
+        return;
+    int launch_fd = atoi(fd);
+    unsetenv(LAUNCH_VARIABLE); /* not for the commands that tasks run */
+    runtime_serve(launch_fd, &program.language);
 }

@@ -182,6 +182,15 @@ int muster_arg_bytes(muster_task *task, size_t index, const void **data, size_t 
     return 0;
 }
 
+struct arguments *task_hold_arguments(struct muster_task *task)
+{
+    if (!task->held_args) /* the held task is ours while it runs */
+        task->held_args = arguments_create(&task->mapped, (struct held_task *)(uintptr_t)task->held);
+    if (!task->held_args)
+        return NULL;
+    return arguments_hold(task->held_args);
+}
+
 int muster_arg_payload(muster_task *task, enum muster_encoding *encoding, const void **data, size_t *size)
 {
     *encoding = task->encoding;
@@ -358,6 +367,11 @@ const char *muster_task_worker(const muster_task *task)
     return task->host->worker;
 }
 
+uint64_t task_ticket(const struct muster_task *task)
+{
+    return task->held ? task->held->ticket : 0;
+}
+
 /* --- running ------------------------------------------------------------------------------------------------------ */
 
 /* The status under which a failed call is reported. Those that tell of the pool's doings are not a function's to give.
@@ -402,10 +416,30 @@ static int call_once(struct muster_task *task, muster_call *call)
     return failure_status(task, status);
 }
 
+static void begin_wait(const struct muster_task *task)
+{
+    if (task->host->wait_begin)
+        task->host->wait_begin(task->host->arg);
+}
+
+static void end_wait(const struct muster_task *task)
+{
+    if (task->host->wait_end)
+        task->host->wait_end(task->host->arg);
+}
+
+void task_end(struct muster_task *task)
+{
+    arguments_release(task->held_args);
+    task->held_args = NULL;
+    segment_unmap(&task->mapped);
+}
+
 static void begin(struct muster_task *task, const struct held_task *held, const char *function)
 {
     if (task->value.capacity > KEPT_BYTES)
         buffer_free(&task->value);
+    task_end(task);
     task->held = held;
     task->function = function;
     task->value.length = task->value_start = task->message.length = 0;
@@ -485,9 +519,13 @@ static void give_value(struct muster_task *task, struct outcome *outcome)
     uint64_t owner = task->held ? task->held->owner : 0;
     outcome->encoding = (uint64_t)task->value_encoding;
     outcome->value = bytes_of(&task->value);
-    if (task->segment.name[0] == '\0' && task->chunk && owner != 0 && task->value.length >= SEGMENT_THRESHOLD &&
-        segment_store(&task->segment, owner, outcome->value) != 0)
-        return; /* it travels in pieces */
+    if (task->segment.name[0] == '\0' && task->chunk && owner != 0 && task->value.length >= SEGMENT_THRESHOLD) {
+        begin_wait(task);
+        int status = segment_store(&task->segment, owner, outcome->value);
+        end_wait(task);
+        if (status != 0)
+            return; /* it travels in pieces */
+    }
     if (task->segment.name[0] == '\0')
         return;
     outcome->encoding |= ENCODING_SEGMENT;
@@ -502,21 +540,26 @@ static int run_held(struct muster_task *task, muster_call *call, enum muster_enc
     return status != 0 ? status : call_once(task, call);
 }
 
+/* `args` is the name of a segment, and becomes what is in it. */
+static int map_arguments(struct muster_task *task, struct bytes *args)
+{
+    begin_wait(task);
+    int status = segment_open(&task->mapped, *args);
+    segment_prefault(&task->mapped);
+    end_wait(task);
+    *args = (struct bytes){task->mapped.data, task->mapped.length};
+    if (status != 0)
+        complain(task, status, "the arguments cannot be read: %s", muster_last_error());
+    return status;
+}
+
 void task_run(struct muster_task *task, const struct held_task *held, const char *function, muster_call *call,
               struct outcome *outcome)
 {
-    struct segment mapped = {0};
     struct bytes args = {held->args, held->length};
-    int status = 0;
     *outcome = (struct outcome){0};
     begin(task, held, function);
-    if (held->encoding & ENCODING_SEGMENT) {
-        status = segment_open(&mapped, args);
-        args = (struct bytes){mapped.data, mapped.length};
-        segment_prefault(&mapped);
-        if (status != 0)
-            complain(task, status, "the arguments cannot be read: %s", muster_last_error());
-    }
+    int status = held->encoding & ENCODING_SEGMENT ? map_arguments(task, &args) : 0;
     if (status == 0)
         status = run_held(task, call, (enum muster_encoding)(held->encoding & ~(uint64_t)ENCODING_SEGMENT), args);
     if (status == 0) {
@@ -528,7 +571,8 @@ void task_run(struct muster_task *task, const struct held_task *held, const char
         outcome->message = bytes_of(&task->message);
         outcome->item = task->item;
     }
-    segment_unmap(&mapped);
+    if (task->held_args)
+        arguments_detach(task->held_args);
 }
 
 int task_run_alone(struct muster_task *task, const char *function, muster_call *call, enum muster_encoding encoding,
@@ -538,6 +582,7 @@ int task_run_alone(struct muster_task *task, const char *function, muster_call *
     int status = open_arguments(task, encoding, args);
     if (status == 0)
         status = call_once(task, call);
+    task_end(task);
     if (status == 0)
         return 0;
     return error_set(status, "%s%s%.*s", task->kind, *task->kind ? ": " : "", (int)task->message.length,
@@ -546,6 +591,7 @@ int task_run_alone(struct muster_task *task, const char *function, muster_call *
 
 void task_free(struct muster_task *task)
 {
+    task_end(task);
     buffer_free(&task->value);
     buffer_free(&task->message);
 }

@@ -13,6 +13,7 @@
 
 #include "core/segment.h"
 #include "muster.h"
+#include "workers/arguments.h"
 #include "workers/worker.h"
 
 #define TASK_KIND_BYTES 256
@@ -21,6 +22,7 @@
 struct task_host {
     int (*progress)(void *arg, const struct muster_task *task, double done, double total, struct bytes text);
     int (*log)(void *arg, const struct muster_task *task, int level, struct bytes text);
+    void (*wait_begin)(void *arg), (*wait_end)(void *arg); /* around what takes long and is not the function's */
     void *arg;
     const char *worker; /* "host/slot" */
     struct page *page;
@@ -33,6 +35,8 @@ struct muster_task {
     const struct held_task *held;
     const char *function;
     /* arguments */
+    struct segment mapped;       /* holds them, if they came in a segment and nobody has asked to hold them... */
+    struct arguments *held_args; /* ...or NULL */
     enum muster_encoding encoding;
     struct bytes payload;   /* of this call or item, as it came */
     struct bytes arguments; /* behind the array's head; empty unless msgpack */
@@ -58,21 +62,18 @@ void task_run(struct muster_task *task, const struct held_task *held, const char
  * the detail. */
 int task_run_alone(struct muster_task *task, const char *function, muster_call *call, enum muster_encoding encoding,
                    struct bytes args);
+/* The outcome has been handed in: lets the arguments go, unless somebody else holds them. */
+void task_end(struct muster_task *task);
 void task_free(struct muster_task *task);
 
 /* Stands for this run of this task, and for no other in this process; 0 for the initializer. */
 uint64_t task_ticket(const struct muster_task *task);
 
-/*
- * The memory of a task's arguments, for views that may outlive the task. While one is held the payload that
- * muster_arg_payload() gives, and all that muster_arg*() point to, stays where it is, is nobody else's and may be
- * written to. Nothing is copied, unless one is still held when the function has returned and the payload is in shared
- * memory, which the caller may write over: it is then made private.
- */
-struct arguments;
-/* To be called in the function; each call gives one more reference. NULL: no memory. */
+/* The memory of the arguments: while it is held, the payload that muster_arg_payload() gives, and all that
+ * muster_arg*() point to, stays where it is, is nobody else's and may be written to, also when the task is over. To be
+ * called in the function; each call gives a reference, for arguments_release(). Nothing is copied, unless it is still
+ * held when the function has returned and the arguments came in shared memory, which the caller may write over. NULL:
+ * no memory. */
 struct arguments *task_hold_arguments(struct muster_task *task);
-/* From any thread. NULL is allowed. */
-void arguments_release(struct arguments *arguments);
 
 #endif

@@ -246,7 +246,8 @@ int worker_finish(struct worker *worker, struct held_task *task, const struct ou
     if (recorded)
         page_finish(worker->page, task->ticket);
     worker->running = NULL;
-    memory_free(task);
+    if (!task->kept)
+        memory_free(task);
     if (!sent)
         return error_memory();
     if (worker->max_tasks != 0 && worker->taken >= worker->max_tasks && !worker->draining)

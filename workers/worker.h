@@ -17,6 +17,7 @@ struct worker;
 struct held_task {
     struct held_task *previous, *next;
     uint64_t ticket, client, number, function, items, flags, owner, encoding;
+    bool kept;       /* somebody else frees it */
     int stop_status; /* why it was asked to stop (MUSTER_ECANCELED, MUSTER_ETIMEDOUT); 0: it was not */
     size_t length;
     unsigned char args[];
