@@ -24,7 +24,7 @@ all: configured
 	@cmake --build $(BUILD) -j $(JOBS)
 
 configured:
-	@scripts/setup build $(compiler)
+	@scripts/setup build python $(compiler)
 	@CC="$(CC)" cmake -S . -B $(BUILD) -DCMAKE_RULE_MESSAGES=OFF $(CMAKE_FLAGS) >/dev/null
 
 programs: configured

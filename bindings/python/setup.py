@@ -61,7 +61,7 @@ setup(
             depends=sorted(os.path.relpath(path, HERE) for path in HERE.glob("extension/*.h")),
             include_dirs=[str(ROOT), str(ROOT / "bindings" / "c")],
             define_macros=[("_GNU_SOURCE", None)],
-            extra_compile_args=["-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra"],
+            extra_compile_args=["-O2", "-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra"],
             # What the library in the extension offers is for the extension alone.
             extra_link_args=["-Wl,--exclude-libs,ALL", "-Wl,--as-needed"],
             libraries=["nng", "msgpackc", "mbedcrypto", "pthread", "dl", "rt", "m"],
