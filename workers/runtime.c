@@ -34,6 +34,7 @@
 #include "core/log.h"
 #include "core/transport.h"
 #include "workers/exec.h"
+#include "workers/home.h"
 #include "workers/launch.h"
 #include "workers/plugin.h"
 #include "workers/task.h"
@@ -97,7 +98,7 @@ const char *runtime_program_name(void)
     return program.name ? program.name : "muster-worker";
 }
 
-static int stop_signal(void)
+int runtime_stop_signal(void)
 {
     return SIGRTMIN + 5;
 }
@@ -220,7 +221,7 @@ static void on_signal(int number)
     if (number == SIGTERM)
         atomic_store(&runtime.drain, true);
     if (atomic_load(&runtime.watching) && !pthread_equal(pthread_self(), runtime.watch))
-        pthread_kill(runtime.watch, stop_signal());
+        pthread_kill(runtime.watch, runtime_stop_signal());
     errno = error;
 }
 
@@ -263,7 +264,7 @@ static void *watch(void *arg)
         }
         int count = ppoll(polls, 2, &wait, &none);
         if (atomic_load(&runtime.stop))
-            pthread_kill(runtime.main, stop_signal());
+            pthread_kill(runtime.main, runtime_stop_signal());
         if (count < 0)
             continue;
         if ((polls[0].revents & POLLNVAL) || !lifeline_intact())
@@ -316,8 +317,8 @@ static void on_stop(void *arg, uint64_t ticket)
     atomic_store(&runtime.stop, true);
     if (runtime.language->stop)
         runtime.language->stop(runtime.language->arg, ticket);
-    pthread_kill(runtime.main, stop_signal());
-    pthread_kill(runtime.watch, stop_signal());
+    pthread_kill(runtime.main, runtime_stop_signal());
+    pthread_kill(runtime.watch, runtime_stop_signal());
 }
 
 static void on_failed(void *arg, int status, const char *reason)
@@ -541,7 +542,7 @@ static void install_signals(void)
     struct sigaction on_end = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     struct sigaction on_stop_action = {.sa_handler = on_stop_signal};
     sigaction(SIGTERM, &on_end, NULL);
-    sigaction(stop_signal(), &on_stop_action, NULL); /* without SA_RESTART, that is its purpose */
+    sigaction(runtime_stop_signal(), &on_stop_action, NULL); /* without SA_RESTART, that is its purpose */
 }
 
 static void name_process(void)
@@ -576,10 +577,12 @@ static void connect_worker(void)
                                .name = runtime.name,
                                .pid = (uint64_t)getpid(),
                                .authkey = launch->authkey,
-                               .events = &worker_link_events};
+                               .events = &worker_home_link_events};
     segment_domain(runtime.domain, sizeof runtime.domain);
     int status = worker_create(&runtime.worker, &config, runtime.page, &runtime.link, &worker_events, NULL);
     link.arg = runtime.worker;
+    if (status == 0)
+        status = worker_home_open(&runtime.mutex, &runtime.link, &runtime.stop, is_fork);
     if (status == 0)
         status = random_seed_system(&seed);
     if (status == 0)
@@ -635,9 +638,10 @@ void runtime_serve(int launch_fd, const struct runtime_language *language)
     initialize();
     if (transport_start(&runtime.transport, runtime.launch.url, &runtime.link, &runtime.mutex) != 0)
         give_up(MUSTER_ESYSTEM, muster_last_error());
+    worker_home_started(runtime.transport);
     on_exit(leave_at_once, NULL);
     atomic_store(&runtime.serving, true);
-    pthread_kill(runtime.watch, stop_signal()); /* it may have been told to drain meanwhile */
+    pthread_kill(runtime.watch, runtime_stop_signal()); /* it may have been told to drain meanwhile */
     serve();
     end_language();
     _exit(atomic_load(&runtime.page->broken) != 0 ? EXIT_BROKEN : 0);

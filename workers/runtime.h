@@ -38,6 +38,11 @@ struct runtime_language {
     void *arg;
 };
 
+/* The signal that interrupts the system calls of a task that is to stop. It is sent to the main thread again and again
+ * until the task has ended, and now and then to another one. The runtime's own handler does nothing: a language may put
+ * its own in its place, without SA_RESTART. */
+int runtime_stop_signal(void);
+
 /* Runs the worker that the hand-over behind `launch_fd` describes, and ends the process. To be called in the main
  * thread. */
 __attribute__((noreturn)) void runtime_serve(int launch_fd, const struct runtime_language *language);
