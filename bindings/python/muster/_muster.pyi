@@ -4,11 +4,17 @@ Buffers are anything with the buffer protocol. Time-outs are seconds, None: with
 GIL, and in the main thread lets Python's signal handlers run (KeyboardInterrupt ends the wait).
 """
 
-from collections.abc import Buffer, Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, NoReturn
+
+from typing_extensions import Buffer
 
 class Error(Exception):
     """A muster function failed: args are (status, detail)."""
+
+class TaskStopped(BaseException):
+    """Raised in a worker's main thread, once for a task, when the task is to stop: it was cancelled, or is over its time
+    limit. Task.cancelled() is true from then on."""
 
 class Failure(NamedTuple):
     """Why a call failed: struct muster_error, with what the worker's language added."""
@@ -24,6 +30,7 @@ class Failure(NamedTuple):
     signal: int
     exit_status: int
     value: bytes | None  # the pickled exception, if the worker was a Python one
+    item: int  # which call: its index
 
 class Pool:
     """One muster_pool. Every method may be called from any thread. In a forked child each raises Error(EINVAL)."""
@@ -61,8 +68,13 @@ class Pool:
         """One call. `parts` are the binaries of one msgpack array, the payload. `on_done` runs in the pool's callback
         thread when the outcome is there; what it raises goes to sys.unraisablehook."""
 
-    def submit_raw(self, definition: Definition, payload: Buffer, options: Options | None = None,
-                   on_done: Callable[[Result], None] | None = None) -> Result:
+    def submit_raw(
+        self,
+        definition: Definition,
+        payload: Buffer,
+        options: Options | None = None,
+        on_done: Callable[[Result], None] | None = None,
+    ) -> Result:
         """The same with a whole msgpack payload: an array of the positional arguments."""
 
     def submit_many(
@@ -90,8 +102,17 @@ class Definition: ...
 class Options:
     """struct muster_options, made once and used for many calls."""
 
-    def __init__(self, *, time_limit: float = 0, grace: float = 0, retries: int = 0, retry_lost_only: bool = False,
-                 priority: int = 0, labels: Sequence[str] = (), nonblock: bool = False) -> None: ...
+    def __init__(
+        self,
+        *,
+        time_limit: float = 0,
+        grace: float = 0,
+        retries: int = 0,
+        retry_lost_only: bool = False,
+        priority: int = 0,
+        labels: Sequence[str] = (),
+        nonblock: bool = False,
+    ) -> None: ...
 
 class Result:
     """One muster_result; exports the memory of its parts, which lives as long as anything refers to it."""
@@ -137,16 +158,29 @@ def serve_forks(fd: int) -> int:
     """The fork server's loop: forks a worker for each request that comes by the socket `fd`, and returns, in the child, the
     descriptor of its hand-over. Ends the process when the socket does."""
 
-def serve(launch_fd: int, functions: Sequence[str], call: Callable[[Task], Sequence[Buffer] | Buffer | None]) -> None:
+def serve(
+    launch_fd: int, functions: Sequence[str], call: Callable[[Task], Sequence[Buffer] | Buffer | None]
+) -> NoReturn:
     """The worker's loop, in the main thread: `call` runs each task and gives the parts of its result, a list, or the whole
-    payload (a bytes-like object), or None after Task.fail(). The initializer is a call too, of a task without a body.
-    Returns when the worker is to end in good order (drained, replaced), so that Python's own finalization follows."""
+    payload (a bytes-like object), or None after Task.fail(). What it raises is the task's failure. The initializer is a
+    call too, of a task without a body. Never returns: when the worker is to end in good order (drained, replaced), Python
+    is finalized as at the end of any program (threads are waited for, atexit runs, streams are written), and the process
+    ends."""
 
 class Supervisor:
     """Workers for the musterd at `url`, as the program muster-worker runs them."""
 
-    def __init__(self, url: str, count: int, *, fork_server: Sequence[str], labels: Sequence[str] = (),
-                 authkey_file: str | None = None, max_tasks: int = 0, memory_limit: int = 0) -> None: ...
+    def __init__(
+        self,
+        url: str,
+        count: int,
+        *,
+        fork_server: Sequence[str],
+        labels: Sequence[str] = (),
+        authkey_file: str | None = None,
+        max_tasks: int = 0,
+        memory_limit: int = 0,
+    ) -> None: ...
     def run(self) -> int:
         """Until SIGTERM or SIGINT (drain), or a second one (end at once). The exit status."""
 
@@ -155,3 +189,25 @@ def last_error() -> str: ...
 def strerror(status: int) -> str: ...
 
 VERSION: str
+
+EINVAL: int
+ENOMEM: int
+EAGAIN: int
+ETIMEDOUT: int
+ECANCELED: int
+ELOST: int
+ETASK: int
+ENOFUNCTION: int
+ECLOSED: int
+ELIMIT: int
+EPROTOCOL: int
+EVERSION: int
+EAUTH: int
+ECONNECT: int
+EURL: int
+EPLUGIN: int
+ESYSTEM: int
+ETYPE: int
+EENCODING: int
+EWORKERS: int
+EINTERNAL: int
