@@ -40,8 +40,11 @@ class TaskError(Error, RuntimeError):
 
 
 class WorkerLostError(Error, RuntimeError):
-    """The worker died, or was cut off, while it ran the task. It is a RuntimeError as concurrent.futures' BrokenExecutor
-    is, and a multiprocessing.ProcessError. `signal` is 0 if none ended it, `exit_status` -1 if it did not exit."""
+    """The worker died, or was cut off, while it ran the task.
+
+    It is a RuntimeError, as concurrent.futures' BrokenExecutor is, and a multiprocessing.ProcessError. `signal` is 0 if
+    none ended the worker, `exit_status` -1 if it did not exit.
+    """
 
     worker: str = ""
     host: str = ""
@@ -100,9 +103,10 @@ def _substitute(failure: _muster.Failure, task: str, why: str) -> Exception:
 def with_traceback(error: BaseException, text: str) -> BaseException:
     """The exception with the worker's traceback as its cause, as multiprocessing shows it."""
     if text:
-        from multiprocessing.pool import RemoteTraceback
+        from multiprocessing import pool
 
-        error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')  # type: ignore[no-untyped-call]
+        remote: Any = pool.RemoteTraceback  # type: ignore[attr-defined]
+        error.__cause__ = remote(f'\n"""\n{text}"""')
     return error
 
 

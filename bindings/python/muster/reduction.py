@@ -10,7 +10,7 @@ A body, what a definition carries for the function `python`, is a pickled tuple 
                TRAVELS: the callable comes with the arguments
 
 A payload is a list of binaries [kind, pickle, buffer...], a result [pickle, buffer...]. The buffers are those of pickle
-protocol 5. A result [b"", pickle, traceback] is an exception too large to be reported as a failure.
+protocol 5.
 
 Functions that go by value do not take their globals along as a copy. They name them, by the module, and the worker
 looks them up: the module itself if it can be imported there, or else one namespace that all functions of this module
@@ -146,9 +146,11 @@ def _goes_by_value(module: str) -> bool:
 def reference(function: Any) -> tuple[str, str] | None:
     """Module and qualified name by which a worker finds this very object, or None."""
     name = getattr(function, "__qualname__", None)
-    module = getattr(function, "__module__", None) or (name and pickle.whichmodule(function, name))  # type: ignore
-    found = sys.modules.get(module) if module else None
-    if found is None or not name:
+    if not isinstance(name, str):
+        return None
+    module: Any = getattr(function, "__module__", None) or pickle.whichmodule(function, name)  # type: ignore[attr-defined]
+    found: Any = sys.modules.get(module)
+    if found is None:
         return None
     if module in ("__main__", "__mp_main__"):
         module = "__main__"
@@ -336,6 +338,21 @@ def encode_by_value(value: Any) -> list[Any]:
         return file.getvalue()
 
     return encode(value, dumps)
+
+
+def encode_alone(value: Any, by_value: bool, prompt: bool = False) -> bytes:
+    """One pickle with all its buffers in it; `by_value`: also of what has no name by which it is found; `prompt`: which
+    is so for all of __main__."""
+    try:
+        data = pickle.dumps(value, PROTOCOL)
+        if not (prompt and b"__main__" in data):
+            return data
+    except (pickle.PicklingError, AttributeError, TypeError):
+        if not by_value:
+            raise
+    file = io.BytesIO()
+    value_pickler(file).dump(value)
+    return file.getvalue()
 
 
 # --- what a pool calls ------------------------------------------------------------------------------------------------

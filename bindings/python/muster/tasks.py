@@ -82,8 +82,8 @@ def pack(value: Any, what: str) -> bytes:
     except (TypeError, ValueError, OverflowError, UnicodeEncodeError, RecursionError) as error:
         why = describe(value, what) or f"{what}: {error}"
     raise TypeError(
-        f"{why}, which workers and callers of other languages cannot read: plain values are None, bool, int of 64 bits, "
-        "float, str, bytes, list and dict"
+        f"{why}, which workers and callers of other languages cannot read: plain values are None, bool, int of 64 "
+        "bits, float, str, bytes, list and dict"
     )
 
 
@@ -91,3 +91,17 @@ def unpack(data: Any) -> Any:
     import msgpack
 
     return msgpack.unpackb(data, strict_map_key=False)
+
+
+def _array_head(count: int) -> bytes:
+    if count < 16:
+        return bytes((0x90 | count,))
+    if count < 1 << 16:
+        return b"\xdc" + count.to_bytes(2, "big")
+    return b"\xdd" + count.to_bytes(4, "big")
+
+
+def pack_arguments(arguments: tuple[Any, ...]) -> bytes:
+    """The payload of a call: an array of plain values."""
+    packed = [pack(value, f"argument {index}") for index, value in enumerate(arguments, 1)]
+    return b"".join((_array_head(len(arguments)), *packed))

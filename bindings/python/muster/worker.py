@@ -23,7 +23,7 @@ import signal
 import sys
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from multiprocessing import process
 from typing import Any, NoReturn
 
@@ -31,19 +31,12 @@ from muster import _muster, forkserver, reduction, tasks
 
 CLIENTS_MAX = 64  # that a worker remembers; the one that it has not heard of for longest goes first
 CALLABLES_MAX = 4096  # definitions that it remembers, of all clients together
-EXCEPTION_BYTES_MAX = 48 << 10  # of a pickled exception; a larger one travels as a result
 TEXT_MAX = 32 << 10  # characters of a log record that is forwarded
-STOP_SIGNAL = signal.SIGRTMIN + 5  # libmuster's sign that the running task is to stop
 
 _HERE = __file__
 _MEMORY_ERROR = pickle.dumps(MemoryError("memory ran out in the worker"), reduction.PROTOCOL)
 
 loading_main = False  # while the client's main module is being loaded, no pool can be opened
-
-
-class TaskStopped(BaseException):
-    """Raised in a task that was cancelled or ran over its time limit, so that its `finally` blocks run. It is not an
-    Exception: a task that goes on all the same is killed after the grace time."""
 
 
 # --- clients ----------------------------------------------------------------------------------------------------------
@@ -155,18 +148,21 @@ def _ended(error: BaseException) -> tuple[str, str] | None:
         return "SystemExit", f"the task called sys.exit({'' if error.code is None else repr(error.code)})"
     if isinstance(error, (KeyboardInterrupt, GeneratorExit)):
         return type(error).__name__, str(error) or "raised in the task"
-    if isinstance(error, TaskStopped):
-        return "TaskStopped", "the task was asked to stop"
+    if isinstance(error, _muster.TaskStopped):
+        return "TaskStopped", str(error)
     return None
 
 
 def _encoding_error(reason: BaseException, value: Any) -> BaseException:
-    from multiprocessing.pool import MaybeEncodingError
+    from multiprocessing import pool
 
+    make: Any = pool.MaybeEncodingError  # type: ignore[attr-defined]
+    error: BaseException
     try:
-        return MaybeEncodingError(reason, value)  # type: ignore[no-untyped-call]
+        error = make(reason, value)
     except Exception:  # repr() of the value raised
-        return MaybeEncodingError(reason, type(value))  # type: ignore[no-untyped-call]
+        error = make(reason, type(value))
+    return error
 
 
 # --- forwarding -------------------------------------------------------------------------------------------------------
@@ -224,7 +220,7 @@ class _Lines(io.TextIOBase):
 
 
 class Worker:
-    """This process. `named` are functions by the names under which workers offer them; a text is where to import one."""
+    """This process. `named` are functions by the names under which workers offer them; a text says where one is."""
 
     def __init__(self, named: dict[str, Any]) -> None:
         self.named = named
@@ -232,7 +228,6 @@ class Worker:
         self.client: Client | None = None  # whose main module is in place
         self.callables: dict[int, tuple[Client, Any, bool]] = {}  # by Task.definition(); the last: came by value
         self.task: _muster.Task | None = None
-        self.running = False  # the user's function runs, and may be stopped
         self.handler: _Forwarder | None = None
         self.streams: list[_Lines] = []
         self.original_main = sys.modules["__main__"]
@@ -241,10 +236,7 @@ class Worker:
         self.task = task
         try:
             return self.run_python(task) if task.function == "python" else self.run_named(task)
-        except TaskStopped as error:  # in the few steps around the user's function
-            return self.fail(task, error, False)
         finally:
-            self.running = False
             self.task = None
             if self.streams:
                 for stream in self.streams:
@@ -271,16 +263,13 @@ class Worker:
             if kind & reduction.WITH_CALLABLE:
                 function, content = content
                 kind &= ~reduction.WITH_CALLABLE
-            self.running = True
             if kind == reduction.CALL:
                 value = function(*content[0], **content[1])
             elif kind == reduction.ITEMS:
                 value = list(map(function, content))
             else:
                 value = list(itertools.starmap(function, content))
-            self.running = False
         except BaseException as error:
-            self.running = False
             return self.fail(task, error, by_value)
         try:
             return self.encode(value, by_value)
@@ -354,7 +343,7 @@ class Worker:
         remote = client.forward and client.told.get("remote")
         if remote and not self.streams:
             self.streams = [_Lines(self, 1), _Lines(self, 2)]
-            sys.stdout, sys.stderr = self.streams  # type: ignore[assignment]
+            sys.stdout, sys.stderr = self.streams
         elif not remote and self.streams:
             self.streams = []
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
@@ -369,22 +358,26 @@ class Worker:
         client = self.clients[name] = Client(told)
         self.enter(client)
         if not client.initialized:
-            how, content, arguments = told["initializer"]
-            self.run_initializer(how, content, arguments, parts[2:])
+            self.run_initializer(*told["initializer"])
             client.initialized = True
         return [pickle.dumps(None)]
 
     def initialize_client(self, client: Client) -> None:
         client.initialized = True
         try:
-            self.run_initializer(*client.told["initializer"], [])
+            self.run_initializer(*client.told["initializer"])
         except Exception as error:
             client.failure = RuntimeError(f"the pool's initializer failed: {type(error).__name__}: {error}")
             client.failure.__cause__ = error
 
-    def run_initializer(self, how: int, content: Any, arguments: bytes, buffers: Sequence[memoryview]) -> None:
+    def run_initializer(self, how: int, content: Any, arguments: bytes | str) -> None:
         function = self.find(*content) if how == reduction.REFERENCE else pickle.loads(content)
-        function(*pickle.loads(arguments, buffers=buffers))
+        if isinstance(arguments, str):  # the name of a file
+            with open(arguments, "rb") as file:
+                given = pickle.load(file)
+        else:
+            given = pickle.loads(arguments)
+        function(*given)
 
     # -- calls from other languages
 
@@ -394,12 +387,9 @@ class Worker:
             if isinstance(function, str):
                 function = self.named[task.function] = self.find(*function.split(":"))
             arguments = tasks.unpack(task.raw())
-            self.running = True
             value = function(*arguments)
-            self.running = False
             return tasks.pack(value, f"the result of {task.function}")
         except BaseException as error:
-            self.running = False
             return self.fail(task, error, False)
 
     # -- failures
@@ -407,36 +397,33 @@ class Worker:
     def fail(self, task: _muster.Task, error: BaseException, by_value: bool) -> Any:
         ended = _ended(error)
         if ended:
-            task.fail(*ended, _format(error), None)
+            task.fail(ended[0], _plain(ended[1]), _plain(_format(error)), None)
             return None
         try:
-            trace = _format(error)
-            kind = type(error).__qualname__[:255]
+            trace = _plain(_format(error))
+            kind = _plain(type(error).__qualname__)[:60]
             message = _message(error)
         except MemoryError:
             task.fail("MemoryError", "memory ran out in the worker", "", _MEMORY_ERROR)
             return None
         try:
-            parts = self.encode(error, by_value)
-            value = parts[0] if len(parts) == 1 else pickle.dumps(error, reduction.PROTOCOL)
+            value = reduction.encode_alone(error, by_value)
         except Exception as reason:
             value = pickle.dumps(_encoding_error(reason, error), reduction.PROTOCOL)
-        if len(value) > EXCEPTION_BYTES_MAX:
-            return [b"", value, trace.encode("utf-8", "backslashreplace")]
         task.fail(kind, message, trace, value)
         return None
-
-    def on_stop_signal(self, number: int, frame: Any) -> None:
-        if self.running and self.task is not None and self.task.cancelled():
-            self.running = False  # once: the signal is repeated until the task has ended
-            raise TaskStopped
 
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)
+        return _plain(str(error))
     except Exception as reason:
         return f"(its message cannot be had: {type(reason).__name__})"
+
+
+def _plain(text: str) -> str:
+    """Text that C and every other language can take."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def _flush() -> None:
@@ -484,17 +471,7 @@ def run(launch: int, modules: Sequence[str], named: dict[str, Any]) -> NoReturn:
     for module in modules:
         importlib.import_module(module)
     worker = Worker({**named, **tasks.registry})
-    pending: list[Callable[..., Any]] = [worker.call]
-
-    def call(task: _muster.Task) -> Any:
-        # The first call finds libmuster's signal handlers in place, and puts ours over the one that stops tasks.
-        if pending:
-            pending.clear()
-            signal.signal(STOP_SIGNAL, worker.on_stop_signal)
-        return worker.call(task)
-
-    _muster.serve(launch, ["python", *worker.named], call)
-    _flush()
+    _muster.serve(launch, ["python", *worker.named], worker.call)
     raise SystemExit(0)
 
 

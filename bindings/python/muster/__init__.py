@@ -1,0 +1,112 @@
+"""muster: multiprocessing's names, for a pool that is faster and can be a cluster.
+
+    import muster as multiprocessing
+
+    with multiprocessing.Pool() as pool:
+        print(pool.map(abs, [-1, -2]))
+
+Importing this imports little; each name brings what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing import (
+        AuthenticationError,
+        BufferTooShort,
+        ProcessError,
+        TimeoutError,
+        active_children,
+        cpu_count,
+        current_process,
+        freeze_support,
+        get_all_start_methods,
+        get_logger,
+        get_start_method,
+        log_to_stderr,
+        parent_process,
+        set_executable,
+        set_forkserver_preload,
+        set_start_method,
+    )
+
+    from muster.context import get_context
+    from muster.errors import (
+        ConnectError,
+        Error,
+        TaskError,
+        WorkerLostError,
+    )
+    from muster.pool import AsyncResult, Pool
+    from muster.tasks import task
+
+_PLACES = {
+    "AsyncResult": "muster.pool",
+    "ConnectError": "muster.errors",
+    "Error": "muster.errors",
+    "Pool": "muster.pool",
+    "TaskError": "muster.errors",
+    "WorkerLostError": "muster.errors",
+    "get_context": "muster.context",
+    "task": "muster.tasks",
+}
+_MODULES = ("aio", "context", "errors", "futures", "joblib", "pool", "reduction", "tasks", "worker")
+_STANDARD_MODULES = ("connection", "dummy", "shared_memory", "util")
+
+__all__ = [
+    "AsyncResult",
+    "AuthenticationError",
+    "BufferTooShort",
+    "ConnectError",
+    "Error",
+    "Pool",
+    "ProcessError",
+    "TaskError",
+    "TimeoutError",
+    "WorkerLostError",
+    "active_children",
+    "cpu_count",
+    "current_process",
+    "freeze_support",
+    "get_all_start_methods",
+    "get_context",
+    "get_logger",
+    "get_start_method",
+    "log_to_stderr",
+    "parent_process",
+    "set_executable",
+    "set_forkserver_preload",
+    "set_start_method",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        value = getattr(importlib.import_module(_PLACES[name]), name)
+    elif name in _MODULES:
+        return importlib.import_module(f"muster.{name}")
+    elif name in _STANDARD_MODULES:
+        return importlib.import_module(f"multiprocessing.{name}")
+    elif name == "__version__":
+        return importlib.import_module("muster._muster").VERSION
+    elif name.startswith("_"):
+        raise AttributeError(f"module 'muster' has no attribute {name!r}")
+    else:
+        context = importlib.import_module("muster.context")
+        if name in context.AS_THEY_ARE:
+            value = getattr(importlib.import_module("multiprocessing"), name)
+        elif name in context.MISSING:
+            value = context.missing(name)
+        else:
+            raise AttributeError(f"module 'muster' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    context = importlib.import_module("muster.context")
+    return sorted({*globals(), *__all__, *_PLACES, *_MODULES, *context.AS_THEY_ARE, *context.MISSING})
