@@ -107,8 +107,7 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD muster_options options;
-    const char **labels; /* NULL-terminated, pointing into `label_list` */
-    PyObject *label_list;
+    PyObject *labels; /* tuple, or NULL: calls with these options are of a definition that has these labels too */
 } options_object;
 
 typedef struct {
@@ -132,6 +131,8 @@ result_object *result_new(pool_object *pool, PyObject *on_done);
 muster_callback result_done; /* with the result_object as its arg; takes over a reference to it */
 
 PyObject *definition_define(pool_object *pool, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
+/* The same with these labels too; borrowed. NULL: raised. */
+definition_object *definition_narrow(definition_object *self, PyObject *labels);
 PyObject *worker_serve(PyObject *module, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 PyObject *worker_serve_forks(PyObject *module, PyObject *fd);
 
@@ -139,6 +140,8 @@ PyObject *pool_submit(PyObject *self, PyObject *const *args, Py_ssize_t count, P
 PyObject *pool_submit_raw(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 PyObject *pool_submit_many(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords);
 
+/* A sequence of str as a tuple; NULL: raised, or the sequence is NULL, None or empty (no exception set). */
+PyObject *strings_tuple(PyObject *sequence);
 /* A sequence of str as a NULL-terminated array (to be freed with PyMem_Free()) that points into *holder. NULL: raised,
  * or nothing to hold (no exception set). */
 const char **strings_read(PyObject *sequence, PyObject **holder);

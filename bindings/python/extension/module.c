@@ -87,9 +87,8 @@ bool arguments_sort(const char *function, const char *const *names, int required
     return true;
 }
 
-const char **strings_read(PyObject *sequence, PyObject **holder)
+PyObject *strings_tuple(PyObject *sequence)
 {
-    *holder = NULL;
     if (!sequence || sequence == Py_None)
         return NULL;
     if (PyUnicode_Check(sequence)) {
@@ -98,23 +97,30 @@ const char **strings_read(PyObject *sequence, PyObject **holder)
     }
     PyObject *tuple = PySequence_Tuple(sequence);
     Py_ssize_t count = tuple ? PyTuple_GET_SIZE(tuple) : 0;
-    const char **strings = count > 0 ? PyMem_New(const char *, (size_t)count + 1) : NULL;
-    for (Py_ssize_t i = 0; strings && i < count; i++) {
-        strings[i] = PyUnicode_AsUTF8(PyTuple_GET_ITEM(tuple, i));
-        if (!strings[i]) {
-            PyMem_Free(strings);
-            strings = NULL;
-        }
-    }
-    if (strings) {
-        strings[count] = NULL;
-        *holder = tuple;
-        return strings;
-    }
-    if (count > 0 && !PyErr_Occurred())
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (!PyUnicode_AsUTF8(PyTuple_GET_ITEM(tuple, i)))
+            count = 0;
+    if (count == 0)
+        Py_CLEAR(tuple);
+    return tuple;
+}
+
+const char **strings_read(PyObject *sequence, PyObject **holder)
+{
+    *holder = strings_tuple(sequence);
+    Py_ssize_t count = *holder ? PyTuple_GET_SIZE(*holder) : 0;
+    if (count == 0)
+        return NULL;
+    const char **strings = PyMem_New(const char *, (size_t)count + 1);
+    if (!strings) {
+        Py_CLEAR(*holder);
         PyErr_NoMemory();
-    Py_XDECREF(tuple);
-    return NULL;
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++)
+        strings[i] = PyUnicode_AsUTF8(PyTuple_GET_ITEM(*holder, i));
+    strings[count] = NULL;
+    return strings;
 }
 
 /* --- functions of the module -------------------------------------------------------------------------------------- */

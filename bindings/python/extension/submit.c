@@ -63,7 +63,6 @@ static void parts_release(struct arguments_held *held)
 
 /* The arguments that the three methods share. */
 struct terms {
-    definition_object *definition;
     muster_options options;
     PyObject *on_done;
     bool nonblock;
@@ -77,8 +76,8 @@ static bool terms_read(struct terms *terms, const pool_object *pool, PyObject *c
         PyErr_SetString(PyExc_TypeError, "a call wants a Definition, its arguments, and Options or None");
         return false;
     }
-    terms->definition = (definition_object *)values[0];
-    if (terms->definition->pool != pool) {
+    definition_object *definition = (definition_object *)values[0];
+    if (definition->pool != pool) {
         raise_error(MUSTER_EINVAL, "the definition belongs to another pool: define it in this one");
         return false;
     }
@@ -87,9 +86,12 @@ static bool terms_read(struct terms *terms, const pool_object *pool, PyObject *c
         PyErr_Format(PyExc_TypeError, "on_done must be callable or None, not %.100s", Py_TYPE(terms->on_done)->tp_name);
         return false;
     }
+    if (options && ((options_object *)options)->labels)
+        definition = definition_narrow(definition, ((options_object *)options)->labels);
+    if (!definition)
+        return false;
     terms->options = options ? ((options_object *)options)->options : none;
-    terms->options.definition = terms->definition->definition;
-    terms->options.labels = NULL; /* they are the definition's */
+    terms->options.definition = definition->definition;
     terms->nonblock = terms->options.flags & MUSTER_NONBLOCK;
     return true;
 }

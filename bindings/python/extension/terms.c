@@ -5,50 +5,70 @@
 
 /* --- definitions -------------------------------------------------------------------------------------------------- */
 
-static definition_object *definition_make(pool_object *pool, const char *function, const Py_buffer *body,
-                                          const char *const *labels)
+static void definition_dealloc(definition_object *self)
 {
-    muster_definition *definition;
-    int status = muster_define(pool->pool, function, body->buf, (size_t)body->len, labels, &definition);
-    if (status != 0) {
-        raise_status(status);
-        return NULL;
-    }
+    muster_definition_free(self->definition);
+    Py_XDECREF(self->function);
+    Py_XDECREF(self->body);
+    Py_XDECREF(self->labels);
+    Py_XDECREF(self->narrower);
+    Py_DECREF(self->pool);
+    PyObject_Free(self);
+}
+
+static definition_object *definition_make(pool_object *pool, PyObject *function, PyObject *body, PyObject *labels)
+{
     definition_object *self = PyObject_New(definition_object, &Definition_Type);
-    if (!self) {
-        muster_definition_free(definition);
+    if (!self)
         return NULL;
-    }
     self->pool = (pool_object *)Py_NewRef((PyObject *)pool);
-    self->definition = definition;
+    self->definition = NULL;
+    self->function = Py_NewRef(function);
+    self->body = body ? PyBytes_FromObject(body) : PyBytes_FromStringAndSize(NULL, 0);
+    self->labels = NULL;
+    self->narrower = NULL;
+    const char *name = PyUnicode_AsUTF8(function);
+    const char **strings = name && self->body ? strings_read(labels, &self->labels) : NULL;
+    if (!PyErr_Occurred()) {
+        int status = muster_define(pool->pool, name, PyBytes_AS_STRING(self->body),
+                                   (size_t)PyBytes_GET_SIZE(self->body), strings, &self->definition);
+        if (status != 0)
+            raise_status(status);
+    }
+    PyMem_Free(strings);
+    if (PyErr_Occurred())
+        Py_CLEAR(self);
     return self;
 }
 
 PyObject *definition_define(pool_object *pool, PyObject *const *args, Py_ssize_t count, PyObject *keywords)
 {
     static const char *const names[] = {"function", "body", "labels", NULL};
-    PyObject *values[3], *holder, *made = NULL;
-    Py_buffer body = {0};
+    PyObject *values[3];
     if (!arguments_sort("define", names, 1, args, count, keywords, values))
         return NULL;
-    const char *function = PyUnicode_AsUTF8(values[0]);
-    if (!function || (values[1] && PyObject_GetBuffer(values[1], &body, PyBUF_SIMPLE) != 0))
-        return NULL;
-    const char **labels = strings_read(values[2], &holder);
-    if (!PyErr_Occurred())
-        made = (PyObject *)definition_make(pool, function, &body, labels);
-    PyMem_Free(labels);
-    Py_XDECREF(holder);
-    if (body.obj)
-        PyBuffer_Release(&body);
+    return (PyObject *)definition_make(pool, values[0], values[1], values[2]);
+}
+
+static definition_object *add_narrower(definition_object *self, PyObject *labels)
+{
+    PyObject *all = self->labels ? PySequence_Concat(self->labels, labels) : Py_NewRef(labels);
+    definition_object *made = all ? definition_make(self->pool, self->function, self->body, all) : NULL;
+    Py_XDECREF(all);
+    if (made && !self->narrower)
+        self->narrower = PyDict_New();
+    if (made && (!self->narrower || PyDict_SetItem(self->narrower, labels, (PyObject *)made) != 0))
+        Py_CLEAR(made);
+    Py_XDECREF(made); /* the dict has it */
     return made;
 }
 
-static void definition_dealloc(definition_object *self)
+definition_object *definition_narrow(definition_object *self, PyObject *labels)
 {
-    muster_definition_free(self->definition);
-    Py_DECREF(self->pool);
-    Py_TYPE(self)->tp_free(self);
+    PyObject *found = self->narrower ? PyDict_GetItemWithError(self->narrower, labels) : NULL;
+    if (found || PyErr_Occurred())
+        return (definition_object *)found;
+    return add_narrower(self, labels);
 }
 
 PyTypeObject Definition_Type = {
@@ -57,7 +77,6 @@ PyTypeObject Definition_Type = {
     .tp_basicsize = sizeof(definition_object),
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_dealloc = (destructor)definition_dealloc,
-    .tp_free = PyObject_Free,
 };
 
 /* --- options ------------------------------------------------------------------------------------------------------ */
@@ -74,8 +93,7 @@ static PyObject *options_new(PyTypeObject *type, PyObject *args, PyObject *keywo
     muster_options *options = &self->options;
     if (PyArg_ParseTupleAndKeywords(args, keywords, "|$ddIpiOp:Options", names, &options->time_limit, &options->grace,
                                     &options->retries, &lost_only, &options->priority, &labels, &nonblock)) {
-        self->labels = strings_read(labels, &self->label_list);
-        options->labels = self->labels;
+        self->labels = strings_tuple(labels);
         options->retry_lost_only = lost_only;
         options->flags = nonblock ? MUSTER_NONBLOCK : 0;
     }
@@ -87,8 +105,7 @@ static PyObject *options_new(PyTypeObject *type, PyObject *args, PyObject *keywo
 
 static void options_dealloc(options_object *self)
 {
-    PyMem_Free(self->labels);
-    Py_XDECREF(self->label_list);
+    Py_XDECREF(self->labels);
     Py_TYPE(self)->tp_free(self);
 }
 

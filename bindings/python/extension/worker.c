@@ -13,6 +13,7 @@
 #include <signal.h>
 
 #include "core/unpack.h"
+#include "workers/arguments.h"
 #include "workers/forkserver.h"
 #include "workers/runtime.h"
 #include "workers/task.h"
@@ -402,8 +403,7 @@ static void wait_end(void *arg)
  */
 static void end(void *arg)
 {
-    if (serving.released)
-        wait_end(arg);
+    (void)arg;
     Py_FinalizeEx();
 }
 
