@@ -94,24 +94,30 @@ struct listeners {
 };
 
 typedef struct pool_object {
-    PyObject_HEAD muster_pool *pool;
+    PyObject object;
+    muster_pool *pool;
     struct listeners *listeners;
     struct pool_object *next, *previous; /* among the pools that are to be freed when the interpreter ends */
     bool freed;                          /* muster_pool_free() was called */
 } pool_object;
 
 typedef struct {
-    PyObject_HEAD pool_object *pool;
+    PyObject object;
+    pool_object *pool;
     muster_definition *definition;
+    PyObject *function, *body, *labels; /* str, bytes, tuple or NULL: what it was made of */
+    PyObject *narrower;                 /* dict: more labels to the Definition that has them too; NULL: none yet */
 } definition_object;
 
 typedef struct {
-    PyObject_HEAD muster_options options;
+    PyObject object;
+    muster_options options;
     PyObject *labels; /* tuple, or NULL: calls with these options are of a definition that has these labels too */
 } options_object;
 
 typedef struct {
-    PyObject_HEAD muster_result *result;
+    PyObject object;
+    muster_result *result;
     pool_object *pool;
     PyObject *on_done;    /* NULL: nobody is to be told, or has been */
     const void *exported; /* while a memoryview of a payload is made: which bytes */

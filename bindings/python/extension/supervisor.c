@@ -6,7 +6,8 @@
 #include "workers/host.h"
 
 typedef struct {
-    PyObject_HEAD struct host_config config;
+    PyObject object;
+    struct host_config config;
     char *url, *authkey_file; /* copies */
     const char **fork_server, **labels;
     PyObject *holders[2];

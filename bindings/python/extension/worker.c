@@ -19,8 +19,9 @@
 #include "workers/task.h"
 
 typedef struct {
-    PyObject_HEAD muster_task *task; /* NULL: it is over */
-    struct arguments *arguments;     /* held while the memory is exported, or NULL */
+    PyObject object;
+    muster_task *task;           /* NULL: it is over */
+    struct arguments *arguments; /* held while the memory is exported, or NULL */
     Py_ssize_t exports;
     const void *exported; /* while a memoryview is made: which bytes */
     size_t exported_size;
