@@ -264,6 +264,8 @@ def value_pickler(file: Any, buffer_callback: Any = None) -> Any:
 def _make_pickler_class() -> Any:
     from cloudpickle import cloudpickle
 
+    class_makers = (cloudpickle._make_skeleton_class, cloudpickle._make_skeleton_enum)
+
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def __init__(self, file: Any, protocol: int, buffer_callback: Any) -> None:
             super().__init__(file, protocol=protocol, buffer_callback=buffer_callback)
@@ -276,7 +278,8 @@ def _make_pickler_class() -> Any:
                 if value.__module__ in ("__main__", "__mp_main__") and reference(value):
                     return NotImplemented
                 reduced = super().reducer_override(value)
-                self.lasting = self.lasting and reduced is NotImplemented
+                if isinstance(reduced, tuple) and reduced[0] in class_makers:
+                    self.lasting = False
                 return reduced
             if isinstance(value, types.FunctionType):
                 return NotImplemented if reference(value) else self.reduce_function(value)
