@@ -267,6 +267,7 @@ static int welcome_keep(struct welcome *welcome, const struct message_welcome *s
                            .session_window = said->session_window,
                            .task_window = said->task_window,
                            .task_bytes = said->task_bytes,
+                           .definition_bytes = said->definition_bytes,
                            .domain = bytes_dup_string(said->domain),
                            .push_url = bytes_dup_string(said->push_url)};
     if (!kept.domain || !kept.push_url) {

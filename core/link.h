@@ -24,7 +24,7 @@ struct welcome {
     uint64_t pid;
     char *domain, *push_url;
     uint64_t heartbeat_ns;
-    size_t frame_limit, payload_limit, session_window, task_window, task_bytes;
+    size_t frame_limit, payload_limit, session_window, task_window, task_bytes, definition_bytes;
 };
 
 struct link_events {

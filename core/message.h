@@ -67,6 +67,25 @@ enum task_flags {
 /* CLAIM.state */
 enum claim_state { CLAIM_WAITING = 0, CLAIM_RUNNING = 1, CLAIM_FINISHED = 2 /* its RESULT or FAILURE follows */ };
 
+/* What a definition is taken to cost: besides its name, labels (as they are encoded) and body, so many bytes. */
+#define DEFINITION_COST_BYTES 512
+static inline size_t definition_cost(const struct message_define *define)
+{
+    return DEFINITION_COST_BYTES + define->name.length + define->labels.length + define->body.length;
+}
+
+/* A value that goes with an error may take a part of what a message may hold (limit 0: any length), beside all that is
+ * said of it. One that is longer is left out, and the sentence goes on with this. */
+#define FAILURE_VALUE_LEFT_OUT " (the value of %zu bytes that came with the error was left out: the limit is %zu bytes)"
+static inline size_t failure_value_limit(size_t payload_limit)
+{
+    return payload_limit / 4;
+}
+static inline bool failure_value_fits(size_t length, size_t payload_limit)
+{
+    return payload_limit == 0 || length <= failure_value_limit(payload_limit);
+}
+
 /* Appends the encoded message. 0 or MUSTER_ENOMEM (buffer as before). */
 int message_encode(struct buffer *out, const struct message *message);
 

@@ -6,7 +6,7 @@
 
 struct sums {
     size_t tasks, queued, parked, assigned, bytes, claims, recalled, loaded, connected_clients, connected_workers,
-        sessions;
+        sessions, definition_bytes, introductions;
 };
 
 static const char *check_queue(const struct lane_queue *queue, struct sums *sums)
@@ -56,6 +56,20 @@ static const char *check_client_task(const struct client_record *client, const s
     return NULL;
 }
 
+static const char *check_functions(const struct client_record *client)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < FUNCTIONS_LIMIT; i++) {
+        const struct client_function *block = client->functions[i / 64], *function = block ? &block[i % 64] : NULL;
+        if (!function)
+            continue;
+        if (function->lane ? function->refusal || function->cost != function->lane->cost : function->cost > 0)
+            return "a client's function has a cost that is not its lane's, or a lane that was refused";
+        bytes += function->cost;
+    }
+    return bytes == client->definition_bytes ? NULL : "a client has miscounted what its definitions cost";
+}
+
 static const char *check_client(const struct client_record *client, struct sums *sums)
 {
     struct sums own = {0};
@@ -96,6 +110,8 @@ static const char *check_client(const struct client_record *client, struct sums 
     }
     if (queues != client->queue_count || members != client->open)
         return "a client has miscounted its queues";
+    if ((wrong = check_functions(client)))
+        return wrong;
     sums->tasks += own.tasks;
     sums->claims += own.claims;
     sums->connected_clients += client->peer != NULL;
@@ -142,9 +158,41 @@ static const char *check_worker_list(const struct worker_record *worker, struct 
     return NULL;
 }
 
+static const char *check_introductions(const struct worker_record *worker, struct sums *sums)
+{
+    size_t count = 0, bytes = 0;
+    const struct introduction *previous = NULL;
+    for (const struct introduction *one = worker->first_introduction; one; previous = one, one = one->next) {
+        count++;
+        bytes += one->lane->cost;
+        if (one->worker != worker || one->previous != previous || one->definition != one->lane->definition)
+            return "a worker was introduced to a lane of another";
+        if (previous && previous->last_ticket >= one->last_ticket)
+            return "a worker's bodies are not in the order of their use";
+    }
+    if (worker->last_introduction != previous || HASH_COUNT(worker->introductions) != count ||
+        worker->introduced_bytes != bytes)
+        return "a worker has miscounted its bodies";
+    if (count > 0 && !worker->peer)
+        return "a worker without session has bodies";
+    for (const struct task *task = worker->head; task; task = task->next) {
+        if (!(task->marks & TASK_OPEN) || (task->marks & TASK_CLAIMED) || !task->queue || !worker->peer ||
+            worker->returning || task->queue->lane->definition == 0)
+            continue;
+        const struct introduction *one = NULL;
+        HASH_FIND_U64(worker->introductions, task->queue->lane->definition, one);
+        if (!one || one->last_ticket < task->ticket)
+            return "a worker was given a task without its body";
+    }
+    sums->introductions += count;
+    return NULL;
+}
+
 static const char *check_worker(const struct worker_record *worker, struct sums *sums)
 {
     const char *wrong = check_worker_list(worker, sums);
+    if (!wrong)
+        wrong = check_introductions(worker, sums);
     if (wrong)
         return wrong;
     if (worker->peer && worker->peer->state != worker)
@@ -165,7 +213,7 @@ static const char *check_worker(const struct worker_record *worker, struct sums 
     return NULL;
 }
 
-static const char *check_lane(const struct lane *lane)
+static const char *check_lane(const struct lane *lane, struct sums *sums)
 {
     size_t queued = 0;
     for (size_t i = 0; i < lane->queues.count; i++) {
@@ -178,6 +226,14 @@ static const char *check_lane(const struct lane *lane)
     }
     if (queued > lane->queued)
         return "a lane has miscounted its tasks";
+    if ((lane->definition != 0) != (lane->body.length > 0))
+        return "a lane's body has no number, or the other way round";
+    sums->definition_bytes += lane->cost;
+    for (const struct introduction *one = lane->introductions; one; one = one->next_of_lane) {
+        sums->introductions--;
+        if (one->lane != lane)
+            return "a lane was introduced under the number of another";
+    }
     if (lane->unserved != (lane->queued > 0 && !lane->offers))
         return "a lane is watched, or not, against the rules";
     for (const struct offer *offer = lane->offers; offer; offer = offer->next_in_lane)
@@ -213,8 +269,10 @@ static const char *check_sums(const struct coordinator *coordinator, const struc
         sums->parked != coordinator->parked || sums->assigned != coordinator->assigned ||
         sums->claims != coordinator->claims)
         return "the coordinator has miscounted its tasks";
-    if (sums->bytes != coordinator->bytes)
+    if (sums->bytes != coordinator->bytes || sums->definition_bytes != coordinator->definition_bytes)
         return "the coordinator has miscounted its bytes";
+    if (sums->introductions != 0)
+        return "a worker's bodies and their lanes do not know each other";
     if (sums->recalled != coordinator->recalled || sums->loaded != coordinator->loaded)
         return "the coordinator has miscounted what is recalled or loaded";
     if (sums->connected_clients != coordinator->connected_clients ||
@@ -234,7 +292,7 @@ const char *coordinator_check(const struct coordinator *coordinator)
         if ((wrong = check_worker(worker, &sums)))
             return wrong;
     for (const struct lane *lane = coordinator->lanes; lane; lane = lane->hh.next)
-        if ((wrong = check_lane(lane)))
+        if ((wrong = check_lane(lane, &sums)))
             return wrong;
     for (const struct class *class = coordinator->classes; class; class = class->hh.next)
         if ((wrong = check_class(class)))

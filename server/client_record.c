@@ -105,6 +105,34 @@ static struct client_function *find_function(struct client_record *client, uint6
     return block ? &block[number % 64] : NULL;
 }
 
+/* What a client calls by this number from now on. A lane that there is no room for is remembered as that: it is the
+ * tasks that fail. */
+static int function_define(struct coordinator *coordinator, struct client_record *client,
+                           struct client_function *function, const struct message_define *define,
+                           const struct bytes *labels, size_t label_count, const char **why)
+{
+    size_t cost = definition_cost(define);
+    *why = "a client's definitions cost more than it was told they may";
+    if (!function->lane && client->definition_bytes + cost > coordinator->config.client_definition_bytes)
+        return MUSTER_ELIMIT;
+    struct lane *lane;
+    int status = lane_use(coordinator, define, labels, label_count, &lane);
+    if (status == 0 && function->lane) {
+        bool same = function->lane == lane;
+        lane_release(coordinator, lane);
+        *why = "DEFINE gives a number to another function";
+        return same ? 0 : MUSTER_EPROTOCOL;
+    }
+    if (!function->lane)
+        function->refusal = status;
+    if (status != 0)
+        return 0;
+    function->lane = lane;
+    function->cost = cost;
+    client->definition_bytes += cost;
+    return 0;
+}
+
 static int take_define(struct coordinator *coordinator, struct client_record *client,
                        const struct message_define *define, const char **why)
 {
@@ -113,6 +141,9 @@ static int take_define(struct coordinator *coordinator, struct client_record *cl
     int count = names_read(define->labels, labels, LABELS_LIMIT, true);
     if (count < 0 || define->function >= FUNCTIONS_LIMIT || define->name.length > NAME_LIMIT)
         return MUSTER_ELIMIT;
+    *why = "DEFINE has a body that is too long to be passed on to a worker";
+    if (!payload_fits(coordinator, define->body.length))
+        return MUSTER_ELIMIT;
     *why = "DEFINE has no name that could be one";
     if (define->name.length == 0 || memchr(define->name.data, 0, define->name.length))
         return MUSTER_EPROTOCOL;
@@ -120,18 +151,27 @@ static int take_define(struct coordinator *coordinator, struct client_record *cl
     struct client_function **block = &client->functions[define->function / 64];
     if (!*block && !(*block = memory_zero(64 * sizeof **block)))
         return error_memory();
-    struct lane *lane = lane_use(coordinator, define->name, labels, (size_t)count);
-    if (!lane)
-        return error_memory();
-    struct client_function *function = &(*block)[define->function % 64];
-    if (!function->lane) {
-        function->lane = lane;
-        return 0;
-    }
-    *why = "DEFINE gives a number to another function";
-    bool same = function->lane == lane;
-    lane_release(coordinator, lane);
-    return same ? 0 : MUSTER_EPROTOCOL;
+    return function_define(coordinator, client, &(*block)[define->function % 64], define, labels, (size_t)count, why);
+}
+
+static int take_undefine(struct coordinator *coordinator, struct client_record *client, uint64_t number,
+                         const char **why)
+{
+    struct client_function *function = find_function(client, number);
+    *why = "UNDEFINE names a function that was not defined";
+    if (!function || !(function->lane || function->refusal))
+        return MUSTER_EPROTOCOL;
+    *why = "UNDEFINE names a function that has tasks without an outcome";
+    for (const struct lane_queue *queue = function->queues; queue; queue = queue->next)
+        if (queue->tasks > 0)
+            return MUSTER_EPROTOCOL;
+    while (function->queues)
+        lane_queue_free(coordinator, function->queues);
+    if (function->lane)
+        lane_release(coordinator, function->lane);
+    client->definition_bytes -= function->cost;
+    *function = (struct client_function){0};
+    return 0;
 }
 
 /* What is wrong with a SUBMIT, or NULL. */
@@ -150,9 +190,17 @@ static const char *submit_problem(const struct message_submit *submit)
 
 /* Why the task is not taken though the client has done nothing wrong, or 0. `late`: it was submitted to an earlier
  * coordinator, and who had started it may have said so to this one before the client came back. */
-static int submit_refusal(const struct coordinator *coordinator, const struct message_submit *submit, bool late,
-                          const char **text)
+static int submit_refusal(const struct coordinator *coordinator, const struct client_function *function,
+                          const struct message_submit *submit, bool late, const char **text)
 {
+    *text = "the coordinator has no memory for what the function is defined by";
+    if (function->refusal == MUSTER_ENOMEM)
+        return MUSTER_ENOMEM;
+    *text =
+        "the coordinator holds as many bytes as it may, and has no room for what the function is defined by: define "
+        "it and submit again when others have finished";
+    if (function->refusal)
+        return function->refusal;
     *text = "the coordinator restarted while this client was cut off for longer than the heartbeat limit: nobody knows "
             "whether the task had started";
     if (late && submit->retries == 0)
@@ -213,7 +261,7 @@ static int take_submit(struct coordinator *coordinator, struct client_record *cl
     if (*why)
         return MUSTER_EPROTOCOL;
     *why = "SUBMIT names a function that was not defined";
-    if (!function || !function->lane)
+    if (!function || !(function->lane || function->refusal))
         return MUSTER_EPROTOCOL;
     struct task *known = numbers_find(&client->numbers, submit->number);
     if (known && (known->queue || known->state == TASK_FINISHED))
@@ -229,7 +277,7 @@ static int take_submit(struct coordinator *coordinator, struct client_record *cl
     coordinator->totals.submitted++;
     client->submitted++;
     const char *text;
-    int refusal = known ? 0 : submit_refusal(coordinator, submit, late, &text);
+    int refusal = known && function->lane ? 0 : submit_refusal(coordinator, function, submit, late, &text);
     struct task *task = refusal ? NULL : submitted_task(coordinator, client, function, submit, known != NULL);
     if (!task) {
         task_refuse(coordinator, client, submit->number, refusal ? refusal : MUSTER_ENOMEM,
@@ -267,6 +315,7 @@ int client_record_take(struct coordinator *coordinator, struct client_record *cl
     struct task *task;
     switch (message->type) {
     case MESSAGE_DEFINE: return take_define(coordinator, client, &message->define, why);
+    case MESSAGE_UNDEFINE: return take_undefine(coordinator, client, message->undefine.function, why);
     case MESSAGE_SUBMIT: return take_submit(coordinator, client, &message->submit, why);
     case MESSAGE_CANCEL:
         task = numbers_find(&client->numbers, message->cancel.number);

@@ -14,6 +14,8 @@ void coordinator_config_defaults(struct coordinator_config *config)
         .function_grace_ns = 5 * NS_PER_S,
         .client_tasks = 2 * 1024 * 1024,
         .client_bytes = (size_t)1 << 30,
+        .client_definition_bytes = (size_t)64 << 20,
+        .worker_definition_bytes = (size_t)64 << 20,
         .total_bytes = (size_t)4 << 30,
         .peer_backlog_bytes = (size_t)16 << 20,
         .clients = 10000,
@@ -52,6 +54,7 @@ void coordinator_free(struct coordinator *coordinator)
     struct worker_record *worker, *next_worker;
     HASH_ITER (hh, coordinator->workers, worker, next_worker) {
         worker->peer = NULL; /* nothing is sent any more */
+        introductions_end(worker);
         class_leave(coordinator, worker);
     }
     struct client_record *client, *next_client;

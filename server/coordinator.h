@@ -37,8 +37,10 @@ struct coordinator_config {
     uint64_t function_grace_ns;        /* a task whose function no connected worker has offered for so long fails with
                                           ENOFUNCTION */
     size_t client_tasks, client_bytes; /* limits: outstanding tasks and argument bytes of one client */
+    size_t client_definition_bytes;    /* what its definitions may cost (core/message.h) ... */
+    size_t worker_definition_bytes;    /* ... and about those that a worker is given at one time */
     size_t payload_limit;              /* longest message that a peer takes, bytes; 0: any length. Set by the hub */
-    size_t total_bytes;                /* argument and result bytes held in all */
+    size_t total_bytes;                /* bytes of arguments, results and definitions held in all */
     size_t peer_backlog_bytes; /* a client that does not take results: stop handing out its tasks at this backlog */
     size_t clients, workers;   /* limits: number of peers */
     bool rejoin;               /* false for an embedded coordinator: there is no earlier one */

@@ -168,6 +168,7 @@ static void welcome(struct hub *hub, hub_poll_id poll, const struct handshake *h
         .session_window = config->session_window,
         .task_window = config->coordinator.client_tasks,
         .task_bytes = config->coordinator.client_bytes,
+        .definition_bytes = config->coordinator.client_definition_bytes,
     };
     hub_answer(hub, poll, &message);
 }

@@ -1,6 +1,6 @@
 /*
- * Lanes: what waits to run, by function and labels. In a lane each client has one queue for each priority; the queues
- * that can be served stand in a heap by priority, turn and arrival.
+ * Lanes: what waits to run, by function, labels and body. In a lane each client has one queue for each priority; the
+ * queues that can be served stand in a heap by priority, turn and arrival.
  *
  * Turns are start-time fair queueing with every task of weight one. The task at the front of a queue has the turn
  * max(turn handed out last at its priority, its client's previous turn) + 1. So a client that has a million tasks
@@ -64,7 +64,7 @@ fail:
 static void function_release(struct coordinator *coordinator, struct function *function)
 {
     assert(function->lanes > 0);
-    if (--function->lanes == 0 && function->count == 0)
+    if (--function->lanes == 0 && function->runs.count == 0)
         function_free(coordinator, function);
     else
         functions_trim(coordinator);
@@ -96,16 +96,19 @@ static void lane_free(struct coordinator *coordinator, struct lane *lane)
         lane->offers = offer->next_in_lane;
         memory_free(offer);
     }
+    introductions_forget_lane(coordinator, lane);
     if (lane->function)
         function_release(coordinator, lane->function);
+    coordinator->definition_bytes -= lane->cost;
     heap_free(&lane->queues);
     memory_free(lane->labels);
     memory_free(lane->key);
     memory_free(lane);
 }
 
-static struct lane *lane_create(struct coordinator *coordinator, struct bytes name, size_t label_count, char *key,
-                                size_t key_length)
+/* Takes `key` over. NULL when memory ran out. */
+static struct lane *lane_create(struct coordinator *coordinator, const struct message_define *define,
+                                size_t label_count, char *key, size_t key_length)
 {
     struct lane *lane = memory_zero(sizeof *lane);
     if (!lane) {
@@ -114,14 +117,20 @@ static struct lane *lane_create(struct coordinator *coordinator, struct bytes na
     }
     lane->key = key;
     lane->key_length = key_length;
+    lane->cost = definition_cost(define);
+    coordinator->definition_bytes += lane->cost;
     heap_init(&lane->queues, lane_queue_before, offsetof(struct lane_queue, position));
     lane->labels = memory_alloc((label_count + 1) * sizeof *lane->labels);
-    lane->function = function_use(coordinator, name);
+    lane->function = function_use(coordinator, define->name);
     if (!lane->labels || !lane->function)
         goto fail;
     const char *text = key + strlen(key) + 2;
     for (; lane->label_count < label_count; text += strlen(text) + 1)
         lane->labels[lane->label_count++] = text;
+    if (define->body.length > 0) {
+        lane->body = (struct bytes){key + key_length - define->body.length, define->body.length};
+        lane->definition = ++coordinator->definitions;
+    }
     for (struct class *class = coordinator->classes; class; class = class->hh.next)
         if (class_offer_lane(coordinator, class, lane) != 0)
             goto fail;
@@ -135,21 +144,44 @@ fail:
     return NULL;
 }
 
-struct lane *lane_use(struct coordinator *coordinator, struct bytes name, struct bytes *sorted_labels, size_t count)
+/* What tells lanes apart. No label is empty, so what stands behind an empty one is a body. */
+static char *lane_key(const struct message_define *define, const struct bytes *sorted_labels, size_t label_count,
+                      size_t *length)
+{
+    size_t names_length;
+    char *names = names_join(&define->name, 1, sorted_labels, label_count, &names_length);
+    *length = names_length;
+    if (!names || define->body.length == 0)
+        return names;
+    *length += 1 + define->body.length;
+    char *key = memory_alloc(*length);
+    if (key) {
+        memcpy(key, names, names_length);
+        key[names_length] = 0;
+        memcpy(key + names_length + 1, define->body.data, define->body.length);
+    }
+    memory_free(names);
+    return key;
+}
+
+int lane_use(struct coordinator *coordinator, const struct message_define *define, const struct bytes *sorted_labels,
+             size_t label_count, struct lane **lane)
 {
     size_t length;
-    char *key = names_join(&name, 1, sorted_labels, count, &length);
+    char *key = lane_key(define, sorted_labels, label_count, &length);
     if (!key)
-        return NULL;
-    struct lane *lane;
-    HASH_FIND(hh, coordinator->lanes, key, length, lane);
-    if (lane)
+        return MUSTER_ENOMEM;
+    HASH_FIND(hh, coordinator->lanes, key, length, *lane);
+    if (*lane) {
         memory_free(key);
-    else
-        lane = lane_create(coordinator, name, count, key, length);
-    if (lane)
-        lane->users++;
-    return lane;
+    } else if (!tasks_have_room(coordinator, definition_cost(define))) {
+        memory_free(key);
+        return MUSTER_ELIMIT;
+    } else if (!(*lane = lane_create(coordinator, define, label_count, key, length))) {
+        return MUSTER_ENOMEM;
+    }
+    (*lane)->users++;
+    return 0;
 }
 
 void lane_release(struct coordinator *coordinator, struct lane *lane)
@@ -317,7 +349,8 @@ void lanes_give_up(struct coordinator *coordinator)
 
 uint32_t lane_estimate(const struct lane *lane)
 {
-    uint64_t mean = lane->function->count ? lane->function->mean_ns : HOLD_NS;
+    const struct runs *runs = lane->definition ? &lane->runs : &lane->function->runs;
+    uint64_t mean = runs->count ? runs->mean_ns : HOLD_NS;
     return mean < ESTIMATE_MIN_NS ? ESTIMATE_MIN_NS : mean > UINT32_MAX ? UINT32_MAX : (uint32_t)mean;
 }
 

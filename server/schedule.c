@@ -45,18 +45,25 @@ double rate_per_s(const struct rate *rate, uint64_t now_ns)
     return (double)sum / RATE_SECONDS;
 }
 
-void function_ran(struct coordinator *coordinator, struct function *function, uint64_t run_us, bool failed)
+static void runs_add(struct runs *runs, uint64_t run_ns, bool failed)
+{
+    if (runs->count++ == 0)
+        runs->mean_ns = run_ns;
+    else if (run_ns >= runs->mean_ns)
+        runs->mean_ns += (run_ns - runs->mean_ns + 7) / 8;
+    else
+        runs->mean_ns -= (runs->mean_ns - run_ns + 7) / 8;
+    runs->last_ns = run_ns;
+    runs->failures += failed;
+}
+
+void lane_ran(struct coordinator *coordinator, struct lane *lane, uint64_t run_us, bool failed)
 {
     uint64_t run_ns = run_us > UINT64_MAX / 2000 ? UINT64_MAX / 2 : run_us * NS_PER_US;
-    if (function->count++ == 0)
-        function->mean_ns = run_ns;
-    else if (run_ns >= function->mean_ns)
-        function->mean_ns += (run_ns - function->mean_ns + 7) / 8;
-    else
-        function->mean_ns -= (function->mean_ns - run_ns + 7) / 8;
-    function->last_ns = run_ns;
-    function->failures += failed;
-    rate_add(&function->rate, coordinator->now_ns);
+    runs_add(&lane->function->runs, run_ns, failed);
+    if (lane->definition)
+        runs_add(&lane->runs, run_ns, failed);
+    rate_add(&lane->function->rate, coordinator->now_ns);
 }
 
 /* --- workers ------------------------------------------------------------------------------------------------------ */
@@ -76,7 +83,7 @@ static bool has_room(const struct worker_record *worker)
         return false;
     if (worker->open < 2)
         return true;
-    return worker->open < HOLD_TASKS && worker->open_bytes < HOLD_BYTES &&
+    return worker->open < HOLD_TASKS && worker->open_bytes < HOLD_BYTES && !worker->laden &&
            worker->load_ns < HOLD_NS + worker->head->estimate_ns;
 }
 
@@ -86,6 +93,7 @@ static void look_at(struct coordinator *coordinator, struct worker_record *worke
     struct class *class = worker->class;
     if (!class)
         return;
+    worker->laden = !introductions_trim(coordinator, worker);
     worker->has_room = has_room(worker);
     if (!worker->has_room) {
         heap_remove(&class->room, worker);
@@ -187,6 +195,7 @@ static int send_assign(struct coordinator *coordinator, struct worker_record *wo
         .client = task->client->identity,
         .number = task->number,
         .function = function,
+        .definition = task->queue->lane->definition,
         .items = task->items,
         .flags = (task->flags & TASK_PROGRESS_WANTED) | (task->time_limit_ms ? TASK_REPORT_START : 0u),
         .owner = segment_owner(coordinator, worker, task->client->peer),
@@ -194,6 +203,20 @@ static int send_assign(struct coordinator *coordinator, struct worker_record *wo
         .args = {task->args, task->length},
     };
     return worker->peer->send(worker->peer, &message);
+}
+
+/* Sends the task, after its body. */
+static int send_task(struct coordinator *coordinator, struct worker_record *worker, struct task *task,
+                     uint64_t function)
+{
+    struct lane *lane = task->queue->lane;
+    if (lane->definition) {
+        int status = introduce(coordinator, worker, lane, function, task->ticket);
+        worker->laden = !introductions_trim(coordinator, worker);
+        if (status != 0)
+            return status;
+    }
+    return send_assign(coordinator, worker, task, function) == 0 ? 0 : MUSTER_ECLOSED;
 }
 
 static void assign(struct coordinator *coordinator, struct worker_record *worker, struct task *task, uint64_t function)
@@ -204,10 +227,15 @@ static void assign(struct coordinator *coordinator, struct worker_record *worker
     settle(coordinator, worker);
     worker->last_ticket = task->ticket;
     worker_record_hold(coordinator, worker, task);
-    if (send_assign(coordinator, worker, task, function) != 0) {
-        /* The hub closes this worker; it has not got the task. */
-        worker->blocked = true;
+    int status = send_task(coordinator, worker, task, function);
+    if (status != 0)
         worker_record_unlink(coordinator, task);
+    if (status == MUSTER_ENOMEM) {
+        static const char text[] = "the coordinator has no memory to give a worker the definition's body";
+        task_fail(coordinator, task,
+                  &(struct failure){.status = status, .message = bytes_string(text), .exit_status = -1});
+    } else if (status != 0) {
+        worker->blocked = true; /* the hub closes it; it has not got the task */
         task_enqueue(coordinator, task);
     }
     if (has_room(worker))

@@ -9,8 +9,9 @@
  *   claims.c             tasks that workers knew before this coordinator did
  *   task.c               a task's life and its one outcome
  *   numbers.c            a client's tasks by number
- *   lane.c               queues of one function and labels, and turns between clients
+ *   lane.c               queues of one function, labels and body, and turns between clients
  *   class.c              workers that can do the same, and the lanes they serve
+ *   introduction.c       which bodies each worker has been given
  *   schedule.c           which worker gets, keeps and gives back what: once per batch
  *   status.c, check.c    the status document; the invariants
  *
@@ -36,6 +37,7 @@
 #define TRACEBACK_LIMIT (128 * 1024)        /* ... and of a traceback; the rest is cut */
 #define TICKET_LIMIT (UINT64_MAX / 2)       /* none beyond it can be claimed: the tickets that follow must have room */
 #define TASK_COST_BYTES 160                 /* what a task is taken to cost besides its arguments */
+#define INTRODUCTIONS_LIMIT 1024            /* bodies that a worker is given at one time */
 #define IDLE_FUNCTIONS_LIMIT 1024           /* functions remembered for their statistics alone */
 #define IDLE_QUEUES_LIMIT 64                /* empty queues that a client keeps for its next task */
 #define HOLD_TASKS 1024                     /* tasks that a worker holds at most */
@@ -57,26 +59,38 @@ struct rate {
     uint32_t counts[RATE_SECONDS + 1];
 };
 
-/* A function by name: what is known about how long it takes. Shared by its lanes; kept a while after the last of them.
- */
+/* What is known about how long something takes. */
+struct runs {
+    uint64_t mean_ns; /* moving average of run times; meaningful if count > 0 */
+    uint64_t last_ns, count, failures;
+};
+
+/* A function by name. Shared by its lanes; kept a while after the last of them. */
 struct function {
     UT_hash_handle hh;
     char *name;
-    size_t lanes;     /* that use it */
-    uint64_t mean_ns; /* moving average of run times; meaningful if count > 0 */
-    uint64_t last_ns, count, failures;
+    size_t lanes; /* that use it */
+    struct runs runs;
     struct rate rate;
 };
 
-/* One (function, labels): what decides which workers can run a task. */
+/*
+ * One (function, labels, body): what decides which workers can run a task, and what they need for it. A body makes a
+ * function another one, so such a lane learns by itself how long its tasks take.
+ */
 struct lane {
     UT_hash_handle hh;
-    char *key; /* as names_join() makes it; labels sorted */
+    char *key; /* as names_join() makes it, with labels sorted; then, if there is a body, a zero and the body */
     size_t key_length;
     struct function *function;
     const char **labels; /* into key */
     size_t label_count;
-    size_t users;         /* client functions and their queues' tasks that refer to it */
+    struct bytes body;                  /* into key; length 0: none */
+    uint64_t definition;                /* the number of its body, never used again; 0: it has none */
+    size_t cost;                        /* of coordinator.definition_bytes */
+    struct runs runs;                   /* of this lane's tasks, if it has a body */
+    struct introduction *introductions; /* workers that have the body, by next_of_lane */
+    size_t users;                       /* client functions and their queues' tasks that refer to it */
     struct heap queues;   /* of struct lane_queue that have tasks and may be served, the next to serve first */
     size_t queue_count;   /* all queues of this lane: the heap has room for so many */
     size_t queued;        /* tasks in all its queues */
@@ -97,6 +111,8 @@ struct level {
 struct client_function {
     struct lane *lane; /* NULL: not defined */
     struct lane_queue *queues;
+    size_t cost; /* of client_record.definition_bytes */
+    int refusal; /* why there was no room for what it defined (lane NULL): its tasks fail with that status; or 0 */
 };
 
 /* The tasks of one client, lane and priority, by arrival. */
@@ -187,6 +203,7 @@ struct client_record {
     struct peer *peer;
     struct numbers numbers;
     struct client_function *functions[FUNCTIONS_LIMIT / 64]; /* blocks of 64, made when needed */
+    size_t definition_bytes;                                 /* what they cost */
     struct level *levels;
     struct lane_queue *queues; /* by next_of_client */
     size_t queue_count;
@@ -221,9 +238,13 @@ struct worker_record {
     uint64_t deadline_ns;                       /* its key among the timers */
     uint64_t last_ticket, settled_told;
     size_t settled_count, outcome_bytes; /* since SETTLED was sent */
+    struct introduction *introductions;  /* hash table: the bodies that it has been given in this session */
+    struct introduction *first_introduction, *last_introduction; /* the same by their use, the latest last */
+    size_t introduced_bytes;                                     /* their lanes' cost */
     struct worker_record *changed_next, *previous_loaded, *next_loaded;
     uint64_t cut_off_ns; /* when its session ended */
     uint64_t since_ns, done, failed;
+    bool laden;                  /* the tasks that it holds need more bodies than it should have */
     bool changed;                /* in the list of those to look at in the flush */
     bool has_room, idle, loaded; /* as of the latest look */
     bool blocked;                /* could not be sent something: it will be lost */
@@ -235,6 +256,20 @@ struct worker_record {
     bool lost;        /* its session is gone and it is given up */
     bool returning;   /* has come back and not offered yet */
     char reason[128]; /* why its session ended */
+};
+
+/*
+ * A worker has been given the body of a lane and has not been told to forget it. An open task of the lane may be there
+ * as long as `last_ticket` is not below the worker's head's.
+ */
+struct introduction {
+    UT_hash_handle hh;
+    uint64_t definition; /* the lane's */
+    struct worker_record *worker;
+    struct lane *lane;
+    uint64_t last_ticket;                 /* of the latest task of the lane that was assigned there */
+    struct introduction *previous, *next; /* of the worker */
+    struct introduction *previous_of_lane, *next_of_lane;
 };
 
 struct supervisor_record {
@@ -314,6 +349,8 @@ struct coordinator {
     size_t tasks;                    /* records that have a client: without outcome, or with one not delivered */
     size_t queued, parked, assigned; /* by state; assigned includes those whose client is gone */
     size_t bytes;                    /* arguments and stored outcomes */
+    size_t definition_bytes;         /* what all lanes cost */
+    uint64_t definitions;            /* bodies numbered so far */
     struct coordinator_counts totals;
     struct rate rate;
 };
@@ -323,7 +360,8 @@ struct coordinator {
 /* What is told of a failure besides the task itself. */
 struct failure {
     int status;
-    struct bytes kind, message, traceback;
+    struct bytes kind, message, traceback, value;
+    uint64_t encoding;                  /* of the value */
     const struct worker_record *worker; /* or NULL */
     uint64_t signal, item;
     int64_t exit_status;
@@ -358,6 +396,8 @@ struct bytes text_cut(const struct coordinator *coordinator, struct bytes text, 
 /* True if there is room for so many bytes more under the limit of all that is held. */
 bool tasks_have_room(const struct coordinator *coordinator, size_t more);
 const char *task_function_name(const struct task *task);
+/* A status and an encoding that a FAILURE may have: its value never is in a segment. */
+bool failure_valid(const struct message_failure *failure);
 
 void parked_add(struct coordinator *coordinator, struct task *task);
 void parked_remove(struct coordinator *coordinator, struct task *task); /* it is in no list then */
@@ -372,8 +412,9 @@ void numbers_free(struct numbers *numbers);                /* has no task any mo
 
 /* --- lane.c ------------------------------------------------------------------------------------------------------- */
 
-/* Finds or makes the lane; counts a user. `labels` as in DEFINE. NULL when memory ran out. */
-struct lane *lane_use(struct coordinator *coordinator, struct bytes name, struct bytes *sorted_labels, size_t count);
+/* Finds or makes the lane; counts a user. 0, MUSTER_ENOMEM, or MUSTER_ELIMIT: there is no room for one more. */
+int lane_use(struct coordinator *coordinator, const struct message_define *define, const struct bytes *sorted_labels,
+             size_t label_count, struct lane **lane);
 void lane_release(struct coordinator *coordinator, struct lane *lane);
 void lane_describe(const struct lane *lane, char *out, size_t size); /* "name" with labels a, b */
 struct lane_queue *lane_queue_find(struct client_record *client, struct client_function *function, int64_t priority);
@@ -488,10 +529,22 @@ bool rejoining(const struct coordinator *coordinator, const struct client_record
 uint64_t claims_deadline(const struct coordinator *coordinator);
 void claims_tick(struct coordinator *coordinator);
 
+/* --- introduction.c ----------------------------------------------------------------------------------------------- */
+
+/* Gives the worker the lane's body, if it has one and the worker was not given it, for the task with this ticket. 0,
+ * MUSTER_ENOMEM, or MUSTER_ECLOSED: it could not be sent. */
+int introduce(struct coordinator *coordinator, struct worker_record *worker, struct lane *lane, uint64_t function,
+              uint64_t ticket);
+/* Makes room among what the worker has been given: what no task there needs goes, longest unused first. False if it
+ * still has as much as it should. */
+bool introductions_trim(struct coordinator *coordinator, struct worker_record *worker);
+void introductions_forget_lane(struct coordinator *coordinator, struct lane *lane); /* tells the workers */
+void introductions_end(struct worker_record *worker);                               /* its session is over */
+
 /* --- schedule.c --------------------------------------------------------------------------------------------------- */
 
 uint32_t lane_estimate(const struct lane *lane); /* of a task's run time, ns */
-void function_ran(struct coordinator *coordinator, struct function *function, uint64_t run_us, bool failed);
+void lane_ran(struct coordinator *coordinator, struct lane *lane, uint64_t run_us, bool failed);
 bool worker_record_room_before(const void *a, const void *b);
 void rate_add(struct rate *rate, uint64_t now_ns);
 double rate_per_s(const struct rate *rate, uint64_t now_ns);

@@ -27,6 +27,7 @@ static void write_tasks(struct json *json, const struct coordinator *coordinator
     json_write_uint(json, "moved", totals->moved);
     json_write_real(json, "per_second", rate_per_s(&coordinator->rate, now_ns));
     json_write_uint(json, "bytes", coordinator->bytes);
+    json_write_uint(json, "definition_bytes", coordinator->definition_bytes);
     json_write_close(json, '}');
 }
 
@@ -111,6 +112,14 @@ static void write_supervisors(struct json *json, const struct coordinator *coord
     json_write_close(json, ']');
 }
 
+static void write_runs(struct json *json, const struct runs *runs)
+{
+    json_write_uint(json, "count", runs->count);
+    json_write_uint(json, "failures", runs->failures);
+    json_write_real(json, "mean_seconds", (double)runs->mean_ns / 1e9);
+    json_write_real(json, "last_seconds", (double)runs->last_ns / 1e9);
+}
+
 static void write_functions(struct json *json, const struct coordinator *coordinator, uint64_t now_ns, size_t limit)
 {
     size_t left = limit;
@@ -119,10 +128,7 @@ static void write_functions(struct json *json, const struct coordinator *coordin
          function = function->hh.next) {
         json_write_open(json, NULL, '{');
         json_write_string(json, "name", function->name);
-        json_write_uint(json, "count", function->count);
-        json_write_uint(json, "failures", function->failures);
-        json_write_real(json, "mean_seconds", (double)function->mean_ns / 1e9);
-        json_write_real(json, "last_seconds", (double)function->last_ns / 1e9);
+        write_runs(json, &function->runs);
         json_write_real(json, "per_second", rate_per_s(&function->rate, now_ns));
         json_write_close(json, '}');
     }
@@ -140,6 +146,10 @@ static void write_waiting(struct json *json, const struct coordinator *coordinat
         for (size_t i = 0; i < lane->label_count; i++)
             json_write_string(json, NULL, lane->labels[i]);
         json_write_close(json, ']');
+        json_write_uint(json, "definition", lane->definition);
+        json_write_uint(json, "body_bytes", lane->body.length);
+        if (lane->definition)
+            write_runs(json, &lane->runs);
         json_write_uint(json, "queued", lane->queued);
         json_write_bool(json, "served", lane->offers != NULL);
         json_write_real(json, "unserved_seconds", lane->unserved ? (double)(now_ns - lane->unserved_ns) / 1e9 : 0);

@@ -144,7 +144,7 @@ static int take_salvage(struct coordinator *coordinator, struct supervisor_recor
     *why = "SALVAGE holds something else than an outcome";
     bool value = message.type == MESSAGE_RESULT, failure = message.type == MESSAGE_FAILURE;
     if (input.length || !(value || failure) || (value && message.result.encoding > (ENCODING_SEGMENT | 0xf)) ||
-        (failure && (message.failure.status == 0 || message.failure.status > 255)))
+        (failure && !failure_valid(&message.failure)))
         return MUSTER_EPROTOCOL;
     int status;
     struct worker_record *worker = its_worker(coordinator, supervisor, told->worker, &status, why);

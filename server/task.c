@@ -23,7 +23,8 @@ struct task *task_create(struct coordinator *coordinator, struct client_record *
 
 bool tasks_have_room(const struct coordinator *coordinator, size_t more)
 {
-    return coordinator->bytes + coordinator->tasks * TASK_COST_BYTES + more <= coordinator->config.total_bytes;
+    return coordinator->bytes + coordinator->definition_bytes + coordinator->tasks * TASK_COST_BYTES + more <=
+           coordinator->config.total_bytes;
 }
 
 bool payload_fits(const struct coordinator *coordinator, size_t length)
@@ -47,6 +48,11 @@ struct bytes text_cut(const struct coordinator *coordinator, struct bytes text, 
 const char *task_function_name(const struct task *task)
 {
     return task->queue ? task->queue->lane->function->name : "";
+}
+
+bool failure_valid(const struct message_failure *failure)
+{
+    return failure->status != 0 && failure->status <= 255 && failure->encoding <= 0xf;
 }
 
 void task_discard(struct coordinator *coordinator, uint64_t encoding, struct bytes value)
@@ -214,15 +220,33 @@ static void count_failure(struct coordinator *coordinator, int status)
     }
 }
 
+/* A value that came with an error, if its client can be sent it. If not, the sentence says so: it then stands in *made,
+ * which is to be freed. */
+static struct bytes failed_value(const struct coordinator *coordinator, const struct failure *failure,
+                                 struct bytes *sentence, struct buffer *made)
+{
+    size_t limit = coordinator->config.payload_limit;
+    char text[160];
+    if (failure_value_fits(failure->value.length, limit))
+        return failure->value;
+    int length = snprintf(text, sizeof text, FAILURE_VALUE_LEFT_OUT, failure->value.length, failure_value_limit(limit));
+    if (buffer_append(made, sentence->data, sentence->length) == 0 && buffer_append(made, text, (size_t)length) == 0)
+        *sentence = bytes_of(made);
+    return (struct bytes){0};
+}
+
 void task_fail(struct coordinator *coordinator, struct task *task, const struct failure *failure)
 {
     const struct worker_record *worker = failure->worker;
+    struct buffer made = {0};
+    struct bytes sentence = text_cut(coordinator, failure->message, SENTENCE_LIMIT);
+    struct bytes value = failed_value(coordinator, failure, &sentence, &made);
     struct message message = {.type = MESSAGE_FAILED};
     message.failed = (struct message_failed){
         .number = task->number,
         .status = (uint64_t)-failure->status,
         .kind = text_cut(coordinator, failure->kind, NAME_LIMIT),
-        .message = text_cut(coordinator, failure->message, SENTENCE_LIMIT),
+        .message = sentence,
         .traceback = text_cut(coordinator, failure->traceback, TRACEBACK_LIMIT),
         .worker = bytes_string(worker ? worker->name : ""),
         .host = bytes_string(worker ? worker->host : ""),
@@ -230,9 +254,12 @@ void task_fail(struct coordinator *coordinator, struct task *task, const struct 
         .signal = failure->signal,
         .exit_status = failure->exit_status,
         .item = failure->item,
+        .encoding = value.length > 0 ? failure->encoding : 0,
+        .value = value,
     };
     struct peer *peer = task->client->peer;
     int status = peer->send(peer, &message);
+    buffer_free(&made);
     count_failure(coordinator, failure->status);
     task->client->failed++;
     finish(coordinator, task, status == 0);
@@ -268,7 +295,8 @@ static void decide_status(const struct task *task, struct failure *failure, char
         return;
     }
     failure->message = bytes_string(text);
-    failure->kind = failure->traceback = (struct bytes){0};
+    failure->kind = failure->traceback = failure->value = (struct bytes){0};
+    failure->encoding = 0;
 }
 
 /* The attempt is over and another may follow. What a worker claimed may have been run again already, by a worker
@@ -341,7 +369,7 @@ void task_outcome(struct coordinator *coordinator, struct task *task, const stru
     uint64_t run_us = value ? message->result.run_us : told->run_us;
     bool stopped = !value && told->status == (uint64_t)-MUSTER_ECANCELED;
     if (task->queue && !stopped)
-        function_ran(coordinator, task->queue->lane->function, run_us, !value);
+        lane_ran(coordinator, task->queue->lane, run_us, !value);
     if (task->client && !task->queue) {
         store_outcome(coordinator, task, message);
         return;
@@ -361,6 +389,8 @@ void task_outcome(struct coordinator *coordinator, struct task *task, const stru
         failure.message = told->message;
         failure.traceback = told->traceback;
         failure.item = told->item;
+        failure.encoding = told->encoding;
+        failure.value = told->value;
     }
     task_attempt_failed(coordinator, task, failure);
 }

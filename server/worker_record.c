@@ -415,6 +415,7 @@ void worker_record_down(struct coordinator *coordinator, struct worker_record *w
 {
     bool offered = worker->class != NULL;
     worker->peer = NULL;
+    introductions_end(worker);
     worker->cut_off_ns = coordinator->now_ns;
     snprintf(worker->reason, sizeof worker->reason, "%s", reason ? reason : "");
     class_leave(coordinator, worker);
@@ -554,8 +555,8 @@ static int take_outcome(struct coordinator *coordinator, struct worker_record *w
         *why = "RESULT has an unknown encoding";
         return MUSTER_EPROTOCOL;
     }
-    if (!value && (message->failure.status == 0 || message->failure.status > 255)) {
-        *why = "FAILURE has a status that is none";
+    if (!value && !failure_valid(&message->failure)) {
+        *why = "FAILURE has a status that is none, or an unknown encoding";
         return MUSTER_EPROTOCOL;
     }
     uint64_t ticket = value ? message->result.ticket : message->failure.ticket;
@@ -564,7 +565,9 @@ static int take_outcome(struct coordinator *coordinator, struct worker_record *w
         take_stray(coordinator, worker, message);
         return 0;
     }
-    worker->outcome_bytes += 64 + (value ? message->result.value.length : message->failure.traceback.length);
+    const struct message_failure *failure = &message->failure;
+    worker->outcome_bytes +=
+        64 + (value ? message->result.value.length : failure->traceback.length + failure->value.length);
     if (value)
         worker->done++;
     else

@@ -4,6 +4,7 @@
  */
 #include "workers/task.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,11 +15,21 @@
 #include "core/pack.h"
 #include "core/unpack.h"
 
-#define MESSAGE_BYTES 8192 /* of a sentence that a task gives */
+#define MESSAGE_BYTES 8192                      /* of a sentence that a task gives */
+#define NOTE_BYTES 160                          /* of what muster adds to it */
+#define SENTENCE_BYTES (64 * 1024 - NOTE_BYTES) /* of a sentence that a language's runtime gives; its traceback: */
+#define TRACEBACK_BYTES (128 * 1024)
 #define PROGRESS_NS (50 * NS_PER_MS)
 #define KEPT_BYTES (1024 * 1024) /* a larger value buffer is not kept for the next task */
 
 /* --- errors of the task ------------------------------------------------------------------------------------------- */
+
+static void forget_error(struct muster_task *task)
+{
+    task->kind[0] = '\0';
+    task->message.length = task->traceback.length = task->error_value.length = 0;
+    task->error_encoding = MUSTER_RAW;
+}
 
 static void set_message(struct muster_task *task, const char *kind, const char *format, va_list arguments)
 {
@@ -28,8 +39,8 @@ static void set_message(struct muster_task *task, const char *kind, const char *
         length = 0;
     if ((size_t)length >= sizeof text)
         length = sizeof text - 1;
+    forget_error(task);
     snprintf(task->kind, sizeof task->kind, "%s", kind ? kind : "");
-    task->message.length = 0;
     buffer_append(&task->message, text, (size_t)length); /* without memory: the status speaks for itself */
 }
 
@@ -49,6 +60,44 @@ int muster_fail(muster_task *task, const char *kind, const char *format, ...)
     set_message(task, kind, format, arguments);
     va_end(arguments);
     return error_set(MUSTER_ETASK, "%.*s", (int)task->message.length, (const char *)task->message.data);
+}
+
+/* As much of the text as may be told, in whole characters. Without memory: the status speaks for itself. */
+static void set_text(struct buffer *out, const char *text, size_t most)
+{
+    size_t length = strnlen(text, most + 1);
+    while (length > most || (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80))
+        length--;
+    buffer_append(out, text, length);
+}
+
+static void set_error_value(struct muster_task *task, const void *data, size_t size)
+{
+    char text[NOTE_BYTES];
+    size_t limit = task->host->payload_limit;
+    if (failure_value_fits(size, limit)) {
+        if (buffer_append(&task->error_value, data, size) == 0)
+            return;
+        snprintf(text, sizeof text, " (there is no memory for the value of %zu bytes that came with the error)", size);
+    } else {
+        snprintf(text, sizeof text, FAILURE_VALUE_LEFT_OUT, size, failure_value_limit(limit));
+    }
+    buffer_append(&task->message, text, strlen(text));
+}
+
+int muster_fail_value(muster_task *task, const char *kind, enum muster_encoding encoding, const void *data, size_t size,
+                      const char *message, const char *traceback)
+{
+    message = message ? message : "";
+    traceback = traceback ? traceback : "";
+    forget_error(task);
+    snprintf(task->kind, sizeof task->kind, "%s", kind ? kind : "");
+    set_text(&task->message, message, SENTENCE_BYTES);
+    set_text(&task->traceback, traceback, TRACEBACK_BYTES);
+    task->error_encoding = encoding <= MUSTER_PICKLE ? encoding : MUSTER_RAW;
+    if (data && size > 0)
+        set_error_value(task, data, size);
+    return error_set(MUSTER_ETASK, "%s%s%s", task->kind, *task->kind ? ": " : "", message);
 }
 
 /* --- arguments ---------------------------------------------------------------------------------------------------- */
@@ -267,26 +316,76 @@ static int return_packed(struct muster_task *task, const muster_value *value, si
     return 0;
 }
 
+static int check_size(struct muster_task *task, size_t size)
+{
+    size_t limit = task->host->payload_limit;
+    if (limit == 0 || size <= limit)
+        return 0;
+    return complain(task, MUSTER_ELIMIT,
+                    "%s: the result has %zu bytes, the limit is %zu: return less, or raise the limit of payloads",
+                    task->function, size, limit);
+}
+
 int muster_return(muster_task *task, muster_value value)
 {
     bool opaque = value.type == MUSTER_TYPE_OPAQUE;
     int status = opaque ? 0 : value_check(&value);
-    size_t size = opaque ? value.size : value_size(&value), limit = task->host->payload_limit;
+    size_t size = opaque ? value.size : value_size(&value);
     forget_value(task);
     if (opaque && (value.encoding > MUSTER_PICKLE || (!value.data && value.size > 0)))
         status = error_set(MUSTER_EINVAL, "the opaque value has no data or no known encoding");
     if (status != 0)
         return complain(task, status, "%s: the result: %s", task->function, muster_last_error());
-    if (limit != 0 && size > limit)
-        return complain(task, MUSTER_ELIMIT,
-                        "%s: the result has %zu bytes, the limit is %zu: return less, or raise the limit of payloads",
-                        task->function, size, limit);
+    status = check_size(task, size);
+    if (status != 0)
+        return status;
     status = opaque && task->chunk ? return_opaque_item(task, &value) : return_packed(task, &value, size);
     if (status != 0)
         return complain(task, status, "%s: there is no memory for a result of %zu bytes", task->function, size);
     task->value_encoding = opaque ? value.encoding : MUSTER_MSGPACK;
     task->returned = true;
     return 0;
+}
+
+static bool store_list(struct muster_task *task, muster_args list, size_t size)
+{
+    struct segment_writer writer;
+    uint64_t owner = segment_owner(task, size);
+    if (owner == 0 || segment_write_new(&writer, &task->segment, owner) != 0)
+        return false;
+    args_store(&writer, list);
+    return segment_write_end(&writer) == 0;
+}
+
+static int pack_list(struct muster_task *task, muster_args list, size_t size)
+{
+    if (buffer_reserve(&task->value, 2 + size) != 0)
+        return complain(task, error_memory(), "%s: there is no memory for a result of %zu bytes", task->function, size);
+    unsigned char *start = task->value.data + task->value.length, *at = start;
+    if (task->chunk) {
+        at = pack_array(at, 2);
+        at = pack_uint(at, 0);
+    }
+    at = args_pack(at, list);
+    task->value.length += (size_t)(at - start);
+    return 0;
+}
+
+int task_return_list(struct muster_task *task, muster_args list)
+{
+    size_t size;
+    enum muster_encoding encoding;
+    forget_value(task);
+    int status = args_measure(list, &encoding, &size);
+    if (status != 0)
+        return complain(task, status, "%s: the result: %s", task->function, muster_last_error());
+    assert(encoding == MUSTER_MSGPACK);
+    status = check_size(task, size);
+    if (status == 0 && !store_list(task, list, size))
+        status = pack_list(task, list, size);
+    task->value_encoding = MUSTER_MSGPACK;
+    task->returned = status == 0;
+    return status;
 }
 
 int muster_return_int(muster_task *task, int64_t value)
@@ -350,6 +449,18 @@ int muster_log(muster_task *task, int level, const char *format, ...)
 bool muster_cancelled(const muster_task *task)
 {
     return task->host->stop && atomic_load_explicit(task->host->stop, memory_order_relaxed);
+}
+
+void muster_task_body(const muster_task *task, const void **data, size_t *size)
+{
+    const struct introduced *introduced = task->held ? task->held->introduced : NULL;
+    *data = introduced ? introduced->body : NULL;
+    *size = introduced ? introduced->length : 0;
+}
+
+uint64_t muster_task_definition(const muster_task *task)
+{
+    return task->held && task->held->introduced ? task->held->introduced->key : 0;
 }
 
 size_t muster_task_item(const muster_task *task)
@@ -442,27 +553,35 @@ static void begin(struct muster_task *task, const struct held_task *held, const 
     task_end(task);
     task->held = held;
     task->function = function;
-    task->value.length = task->value_start = task->message.length = 0;
+    if (task->error_value.capacity > KEPT_BYTES)
+        buffer_free(&task->error_value);
+    task->value.length = task->value_start = 0;
     task->chunk = task->returned = false;
-    task->kind[0] = '\0';
+    forget_error(task);
     task->item = 0;
     task->progress_ns = 0;
     task->segment = (struct segment){0};
     task->count = 0;
 }
 
-/* [status, kind, message, traceback] */
+/* [status, kind, message, traceback], or [status, kind, message, traceback, encoding, value] */
 static int add_failed_item(struct muster_task *task, int status)
 {
-    struct bytes kind = bytes_string(task->kind), message = bytes_of(&task->message);
-    if (buffer_reserve(&task->value, 5 * PACK_HEAD_BYTES + kind.length + message.length) != 0)
+    struct bytes kind = bytes_string(task->kind), message = bytes_of(&task->message),
+                 traceback = bytes_of(&task->traceback), value = bytes_of(&task->error_value);
+    size_t size = 7 * PACK_HEAD_BYTES + kind.length + message.length + traceback.length + value.length;
+    if (buffer_reserve(&task->value, size) != 0)
         return MUSTER_ENOMEM;
     unsigned char *at = task->value.data + task->value.length;
-    at = pack_array(at, 4);
+    at = pack_array(at, value.length > 0 ? 6 : 4);
     at = pack_uint(at, (uint64_t)-status);
     at = pack_text(at, kind);
     at = pack_text(at, message);
-    at = pack_text(at, (struct bytes){NULL, 0});
+    at = pack_text(at, traceback);
+    if (value.length > 0) {
+        at = pack_uint(at, (uint64_t)task->error_encoding);
+        at = pack_data(at, value);
+    }
     task->value.length = (size_t)(at - task->value.data);
     return 0;
 }
@@ -471,8 +590,7 @@ static int run_item(struct muster_task *task, muster_call *call, struct bytes ar
 {
     task->value_start = task->value.length;
     task->returned = false;
-    task->message.length = 0;
-    task->kind[0] = '\0';
+    forget_error(task);
     task->progress_ns = 0;
     int status = open_arguments(task, MUSTER_MSGPACK, args);
     if (status == 0)
@@ -569,6 +687,9 @@ void task_run(struct muster_task *task, const struct held_task *held, const char
         outcome->status = status;
         outcome->kind = bytes_string(task->kind);
         outcome->message = bytes_of(&task->message);
+        outcome->traceback = bytes_of(&task->traceback);
+        outcome->encoding = (uint64_t)task->error_encoding;
+        outcome->value = bytes_of(&task->error_value);
         outcome->item = task->item;
     }
     if (task->held_args)
@@ -594,4 +715,6 @@ void task_free(struct muster_task *task)
     task_end(task);
     buffer_free(&task->value);
     buffer_free(&task->message);
+    buffer_free(&task->traceback);
+    buffer_free(&task->error_value);
 }

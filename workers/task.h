@@ -4,7 +4,8 @@
  *
  * A plain call's value is encoded straight into `value`, or into a segment if it is large and the caller shares memory.
  * A chunk's value is a msgpack array with one array for each item: [0, value], [0, bytes, encoding] for an opaque
- * value, or [status, kind, message, traceback] for a failure (status as on the wire: the negated code).
+ * value, or [status, kind, message, traceback] for a failure (status as on the wire: the negated code), with the
+ * encoding and the bytes of its value behind that if it has one.
  */
 #ifndef WORKERS_TASK_H
 #define WORKERS_TASK_H
@@ -50,7 +51,9 @@ struct muster_task {
     enum muster_encoding value_encoding; /* of a plain call */
     struct segment segment;              /* holds a plain call's large value; name empty: none */
     char kind[TASK_KIND_BYTES];
-    struct buffer message; /* set by muster_fail() and the argument functions */
+    struct buffer message;                /* set by muster_fail() and the argument functions */
+    struct buffer traceback, error_value; /* set by muster_fail_value() */
+    enum muster_encoding error_encoding;
     size_t item;
     uint64_t progress_ns; /* when progress was sent last */
 };
@@ -65,6 +68,10 @@ int task_run_alone(struct muster_task *task, const char *function, muster_call *
 /* The outcome has been handed in: lets the arguments go, unless somebody else holds them. */
 void task_end(struct muster_task *task);
 void task_free(struct muster_task *task);
+
+/* The result is the msgpack array of these values, of which none is opaque: as muster_return(), but each is packed
+ * once, from where it is to where it stays. */
+int task_return_list(struct muster_task *task, muster_args list);
 
 /* Stands for this run of this task, and for no other in this process; 0 for the initializer. */
 uint64_t task_ticket(const struct muster_task *task);

@@ -5,6 +5,10 @@
  * An outcome is sent and recorded in the page's ring. One that is too long for the ring is kept in a list of its own,
  * in the worker's memory: it survives the coordinator's death, but not the worker's, and then counts as lost.
  *
+ * Bodies belong to the session: the coordinator introduces each in front of the first task of it and says when to
+ * forget it, and when another session opens it begins anew. A task that is held keeps the body that it needs through
+ * all that.
+ *
  * When a session opens, everything held is claimed. Unless the coordinator is the same as before: then it has declared
  * this worker lost and given the tasks that had not started to others, so they are dropped here.
  */
@@ -42,7 +46,9 @@ struct worker {
     uint64_t max_tasks, taken;
     struct held_task *first, *last; /* held, not started */
     struct held_task *running;
-    uint64_t last_ticket; /* of the tasks assigned or claimed in this session */
+    uint64_t last_ticket;                              /* of the tasks assigned or claimed in this session */
+    struct introduced *introduced, *latest_introduced; /* hash table by the coordinator's number; the one used last */
+    uint64_t introductions;                            /* made so far */
     struct large *first_large, **end_large;
     size_t large_bytes;
     size_t recorded;       /* outcomes in the page */
@@ -85,6 +91,68 @@ static void settle_large(struct worker *worker, uint64_t ticket)
         worker->end_large = &worker->first_large;
 }
 
+/* --- bodies ------------------------------------------------------------------------------------------------------- */
+
+static void introduced_release(struct introduced *introduced)
+{
+    if (introduced && --introduced->users == 0)
+        memory_free(introduced);
+}
+
+static void introduced_forget(struct worker *worker, struct introduced *introduced)
+{
+    if (worker->latest_introduced == introduced)
+        worker->latest_introduced = NULL;
+    HASH_DEL(worker->introduced, introduced);
+    introduced_release(introduced);
+}
+
+static struct introduced *introduced_find(struct worker *worker, uint64_t definition)
+{
+    struct introduced *introduced = worker->latest_introduced;
+    if (introduced && introduced->definition == definition)
+        return introduced;
+    HASH_FIND_U64(worker->introduced, definition, introduced);
+    if (introduced)
+        worker->latest_introduced = introduced;
+    return introduced;
+}
+
+/* Without memory for the body its tasks will fail, which says more than if they wandered. */
+static int introduced_add(struct worker *worker, const struct message_introduce *told)
+{
+    if (told->definition == 0 || introduced_find(worker, told->definition))
+        return error_set(MUSTER_EPROTOCOL, "definition %" PRIu64 " was introduced again", told->definition);
+    struct introduced *introduced = memory_alloc(sizeof *introduced + told->body.length);
+    bool missing = !introduced;
+    if (missing)
+        introduced = memory_alloc(sizeof *introduced);
+    if (!introduced)
+        return error_memory();
+    *introduced = (struct introduced){.definition = told->definition,
+                                      .key = ++worker->introductions,
+                                      .users = 1,
+                                      .missing = missing,
+                                      .length = told->body.length};
+    if (!missing)
+        memcpy(introduced->body, told->body.data, told->body.length);
+    if (HASH_ADD_U64(worker->introduced, definition, introduced))
+        return 0;
+    memory_free(introduced);
+    return error_memory();
+}
+
+/* --- held tasks --------------------------------------------------------------------------------------------------- */
+
+static void held_free(struct held_task *task)
+{
+    if (!task)
+        return;
+    introduced_release(task->introduced);
+    if (!task->kept)
+        memory_free(task);
+}
+
 static void unlink_held(struct worker *worker, struct held_task *task)
 {
     *(task->previous ? &task->previous->next : &worker->first) = task->next;
@@ -96,7 +164,7 @@ static void drop_held(struct worker *worker)
     struct held_task *task;
     while ((task = worker->first) != NULL) {
         unlink_held(worker, task);
-        memory_free(task);
+        held_free(task);
     }
 }
 
@@ -105,7 +173,9 @@ void worker_free(struct worker *worker)
     if (!worker)
         return;
     drop_held(worker);
-    memory_free(worker->running);
+    held_free(worker->running);
+    while (worker->introduced)
+        introduced_forget(worker, worker->introduced);
     settle_large(worker, UINT64_MAX);
     buffer_free(&worker->functions);
     buffer_free(&worker->labels);
@@ -163,7 +233,9 @@ static void failure_make(struct message *message, const struct held_task *task, 
                                                 .kind = cut(outcome->kind, KIND_LIMIT),
                                                 .message = cut(outcome->message, MESSAGE_LIMIT),
                                                 .traceback = cut(outcome->traceback, TRACEBACK_LIMIT),
-                                                .item = outcome->item};
+                                                .item = outcome->item,
+                                                .encoding = outcome->value.length > 0 ? outcome->encoding : 0,
+                                                .value = outcome->value};
 }
 
 static void outcome_make(struct message *message, const struct held_task *task, const struct outcome *outcome)
@@ -179,36 +251,60 @@ static void outcome_make(struct message *message, const struct held_task *task, 
                                               .value = outcome->value};
 }
 
+/* A failure whose value cannot go with it says so instead: in `sentence`, which is to be freed. */
+static void leave_value_out(struct outcome *failure, size_t limit, struct buffer *sentence)
+{
+    char text[160];
+    int length = snprintf(text, sizeof text, FAILURE_VALUE_LEFT_OUT, failure->value.length, failure_value_limit(limit));
+    struct bytes said = cut(failure->message, MESSAGE_LIMIT - sizeof text);
+    failure->value = (struct bytes){0};
+    if (buffer_append(sentence, said.data, said.length) == 0 && buffer_append(sentence, text, (size_t)length) == 0)
+        failure->message = bytes_of(sentence);
+}
+
+/* The failure that takes the place of an outcome which cannot be told; its sentence stands in `text`. */
+static struct outcome substitute(const struct outcome *outcome, int status, size_t limit, char *text, size_t size)
+{
+    if (status == MUSTER_ENOMEM)
+        snprintf(text, size, "the outcome of %zu bytes does not fit into the worker's memory",
+                 outcome->value.length + outcome->message.length + outcome->traceback.length);
+    else
+        snprintf(text, size, "the result has %zu bytes, the limit is %zu: return less, or raise the limit of payloads",
+                 outcome->value.length, limit);
+    return (struct outcome){
+        .status = status, .message = bytes_string(text), .item = outcome->item, .run_ns = outcome->run_ns};
+}
+
 /* Encodes the outcome into worker->scratch. What is too large, or finds no memory, is replaced by a failure, for which
  * there is room. */
 static void encode_outcome(struct worker *worker, const struct held_task *task, const struct outcome *outcome,
                            struct message *message)
 {
-    char sentence[192];
+    char text[192];
+    struct buffer sentence = {0};
+    struct outcome told = *outcome;
     size_t limit = worker->link->welcome.payload_limit;
-    struct outcome failure = {.item = outcome->item, .run_ns = outcome->run_ns};
+    bool valueless = told.status != 0 && !failure_value_fits(told.value.length, limit);
+    if (valueless)
+        leave_value_out(&told, limit, &sentence);
     worker->scratch.length = 0;
-    outcome_make(message, task, outcome);
-    if (message_encode(&worker->scratch, message) != 0) {
-        failure.status = MUSTER_ENOMEM;
-        snprintf(sentence, sizeof sentence, "the outcome of %zu bytes does not fit into the worker's memory",
-                 outcome->value.length + outcome->message.length + outcome->traceback.length);
-    } else if (limit != 0 && worker->scratch.length > limit) {
-        failure.status = MUSTER_ELIMIT;
-        snprintf(sentence, sizeof sentence,
-                 "the result has %zu bytes, the limit is %zu: return less, or raise the limit of payloads",
-                 outcome->value.length, limit);
-    } else {
-        return;
+    outcome_make(message, task, &told);
+    int status = message_encode(&worker->scratch, message);
+    if (status == 0 && limit != 0 && worker->scratch.length > limit)
+        status = MUSTER_ELIMIT;
+    if (status != 0) {
+        told = substitute(outcome, status, limit, text, sizeof text);
+        worker->scratch.length = 0;
+        outcome_make(message, task, &told);
+        message_encode(&worker->scratch, message);
     }
-    failure.message = bytes_string(sentence);
-    worker->scratch.length = 0;
-    failure_make(message, task, &failure);
-    message_encode(&worker->scratch, message);
-    /* the sentence is gone when we return: point into what was encoded instead */
-    struct bytes encoded = bytes_of(&worker->scratch);
-    const char *why;
-    message_decode(&encoded, message, &why);
+    if (status != 0 || valueless) {
+        /* the sentence is gone when we return: point into what was encoded instead */
+        struct bytes encoded = bytes_of(&worker->scratch);
+        const char *why;
+        message_decode(&encoded, message, &why);
+    }
+    buffer_free(&sentence);
 }
 
 /* A huge outcome's buffer is not kept, a small one's always is. */
@@ -246,8 +342,7 @@ int worker_finish(struct worker *worker, struct held_task *task, const struct ou
     if (recorded)
         page_finish(worker->page, task->ticket);
     worker->running = NULL;
-    if (!task->kept)
-        memory_free(task);
+    held_free(task);
     if (!sent)
         return error_memory();
     if (worker->max_tasks != 0 && worker->taken >= worker->max_tasks && !worker->draining)
@@ -317,7 +412,7 @@ static int give_back(struct worker *worker, struct held_task *task)
     if (status != 0 && status != MUSTER_ECONNECT)
         return error_memory();
     unlink_held(worker, task);
-    memory_free(task);
+    held_free(task);
     return 0;
 }
 
@@ -360,6 +455,16 @@ bool worker_over(const struct worker *worker)
 
 /* --- the coordinator's messages ----------------------------------------------------------------------------------- */
 
+/* A task ends that has not started. */
+static int end_unstarted(struct worker *worker, struct held_task *task, int status, const char *sentence)
+{
+    struct outcome outcome = {.status = status, .message = bytes_string(sentence)};
+    unlink_held(worker, task);
+    bool recorded, sent = deliver(worker, task, &outcome, &recorded);
+    held_free(task);
+    return sent ? 0 : error_memory();
+}
+
 static int assigned(struct worker *worker, const struct message_assign *assign)
 {
     if (assign->ticket <= worker->last_ticket)
@@ -368,11 +473,18 @@ static int assigned(struct worker *worker, const struct message_assign *assign)
     if (assign->function >= worker->function_count)
         return error_set(MUSTER_EPROTOCOL, "function %" PRIu64 " was assigned; this worker offers %zu",
                          assign->function, worker->function_count);
+    struct introduced *introduced = assign->definition ? introduced_find(worker, assign->definition) : NULL;
+    if (assign->definition && !introduced)
+        return error_set(MUSTER_EPROTOCOL, "a task of definition %" PRIu64 " was assigned, which was not introduced",
+                         assign->definition);
     worker->last_ticket = assign->ticket;
     struct held_task *task = worker->draining ? NULL : memory_alloc(sizeof *task + assign->args.length);
     if (!task) /* leaving, or short of memory: somebody else may do it */
         return send_ticket(worker, MESSAGE_RETURNED, assign->ticket);
+    if (introduced)
+        introduced->users++;
     *task = (struct held_task){.previous = worker->last,
+                               .introduced = introduced,
                                .ticket = assign->ticket,
                                .client = assign->client,
                                .number = assign->number,
@@ -386,6 +498,9 @@ static int assigned(struct worker *worker, const struct message_assign *assign)
         memcpy(task->args, assign->args.data, assign->args.length);
     *(worker->last ? &worker->last->next : &worker->first) = task;
     worker->last = task;
+    if (introduced && introduced->missing)
+        return end_unstarted(worker, task, MUSTER_ENOMEM,
+                             "there is no memory in the worker for the body of the task's definition");
     if (!worker->running)
         tell_ready(worker);
     return 0;
@@ -410,21 +525,23 @@ static int stopped(struct worker *worker, uint64_t ticket, uint64_t status)
     struct held_task *task = find_held(worker, ticket);
     if (!task)
         return 0;
-    static const char sentence[] = "the task was cancelled before it started";
-    struct outcome outcome = {.status = MUSTER_ECANCELED, .message = {sentence, sizeof sentence - 1}};
-    unlink_held(worker, task);
-    bool recorded, sent = deliver(worker, task, &outcome, &recorded);
-    memory_free(task);
-    return sent ? 0 : error_memory();
+    return end_unstarted(worker, task, MUSTER_ECANCELED, "the task was cancelled before it started");
 }
 
 static int worker_message(void *arg, const struct message *message)
 {
     struct worker *worker = arg;
+    struct introduced *introduced;
     struct held_task *task;
     size_t released;
     switch (message->type) {
     case MESSAGE_ASSIGN: return assigned(worker, &message->assign);
+    case MESSAGE_INTRODUCE: return introduced_add(worker, &message->introduce);
+    case MESSAGE_FORGET:
+        introduced = introduced_find(worker, message->forget.definition);
+        if (introduced)
+            introduced_forget(worker, introduced);
+        return 0;
     case MESSAGE_RECALL: task = find_held(worker, message->recall.ticket); return task ? give_back(worker, task) : 0;
     case MESSAGE_STOP: return stopped(worker, message->stop.ticket, message->stop.status);
     case MESSAGE_SETTLED:
@@ -490,6 +607,8 @@ static void worker_open(void *arg, const struct welcome *welcome, bool restarted
     (void)welcome;
     if (!restarted)
         drop_held(worker);
+    while (worker->introduced)
+        introduced_forget(worker, worker->introduced);
     worker->last_ticket = 0;
     int status = claim_all(worker);
     /* After the claims: what is not claimed by now never arrived here, and goes to somebody else. */

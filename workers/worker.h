@@ -9,13 +9,26 @@
 #ifndef WORKERS_WORKER_H
 #define WORKERS_WORKER_H
 
+#include "core/hash.h"
 #include "core/link.h"
 #include "workers/page.h"
 
 struct worker;
 
+/* A body that the coordinator has introduced. It lives until it is to be forgotten and no task needs it. */
+struct introduced {
+    UT_hash_handle hh;
+    uint64_t definition; /* the coordinator's number, in this session */
+    uint64_t key;        /* never used again in this process */
+    size_t users;        /* tasks held or running, and one while the session knows the number */
+    bool missing;        /* there was no memory for it: its tasks fail */
+    size_t length;
+    unsigned char body[];
+};
+
 struct held_task {
     struct held_task *previous, *next;
+    struct introduced *introduced; /* the body of what is called, or NULL */
     uint64_t ticket, client, number, function, items, flags, owner, encoding;
     bool kept;       /* somebody else frees it */
     int stop_status; /* why it was asked to stop (MUSTER_ECANCELED, MUSTER_ETIMEDOUT); 0: it was not */
@@ -50,10 +63,10 @@ struct held_task *worker_take(struct worker *worker, uint64_t now_ns);
 
 bool worker_holding(const struct worker *worker); /* tasks that have not started */
 
-/* An outcome: a value, or a failure with status and sentences. */
+/* An outcome: a value, or a failure with status and sentences, and maybe a value that goes with it. */
 struct outcome {
-    int status; /* 0: value */
-    uint64_t encoding;
+    int status;        /* 0: success */
+    uint64_t encoding; /* of the value */
     struct bytes value;
     struct bytes kind, message, traceback;
     uint64_t item;

@@ -32,6 +32,24 @@ static int options_check(const muster_options *options)
     return 0;
 }
 
+static int name_check(const char *function)
+{
+    if (!function || !*function)
+        return error_set(MUSTER_EINVAL, "the name of the function is %s", function ? "empty" : "NULL");
+    return 0;
+}
+
+static int definition_check(const muster_definition *definition, const muster_pool *pool, const char *function,
+                            const muster_options *options)
+{
+    if (definition->pool != pool)
+        return error_set(MUSTER_EINVAL, "the definition of \"%s\" is another pool's", definition->function);
+    if (function || options->labels)
+        return error_set(MUSTER_EINVAL, "a call of a definition has a %s of its own beside that of \"%s\": give NULL",
+                         function ? "function" : "list of labels", definition->function);
+    return 0;
+}
+
 int terms_make(struct call_terms *terms, muster_pool *pool, const char *function, const muster_options *options)
 {
     static const muster_options none;
@@ -39,8 +57,10 @@ int terms_make(struct call_terms *terms, muster_pool *pool, const char *function
     int status = options_check(options);
     if (status != 0)
         return status;
-    if (!function || !*function)
-        return error_set(MUSTER_EINVAL, "the name of the function is %s", function ? "empty" : "NULL");
+    const muster_definition *definition = options->definition;
+    status = definition ? definition_check(definition, pool, function, options) : name_check(function);
+    if (status != 0)
+        return status;
     uint64_t flags =
         (options->retry_lost_only ? TASK_RETRY_LOST_ONLY : 0u) | (options->on_progress ? TASK_PROGRESS_WANTED : 0u);
     *terms = (struct call_terms){.call.labels = options->labels && options->labels[0] ? options->labels : NULL,
@@ -50,7 +70,8 @@ int terms_make(struct call_terms *terms, muster_pool *pool, const char *function
                                  .call.time_limit_ms = milliseconds(options->time_limit),
                                  .call.grace_ms = milliseconds(options->grace > 0 ? options->grace : 1),
                                  .nonblocking = options->flags & MUSTER_NONBLOCK};
-    terms->call.function = pool_intern(pool, function);
+    terms->call.definition = definition ? definition->definition : NULL;
+    terms->call.function = definition ? definition->function : pool_intern(pool, function);
     if (!terms->call.function)
         return error_memory();
     if (options->on_success || options->on_error || options->on_progress) {

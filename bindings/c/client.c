@@ -6,6 +6,9 @@
  * coordinator joins it with what workers claim. When the link opens again to the same coordinator, that one had given
  * this client up and cancelled its tasks: they get the outcome MUSTER_ELOST here, because nobody else will give it.
  *
+ * A definition is told to the coordinator in front of the first task of it in each session. What nobody uses any more
+ * is kept, for it may be used again, until there is no room for another.
+ *
  * An outcome may arrive while client_submit() or client_cancel() is still sending (the embedded coordinator answers in
  * the same call), so a task must not be touched after a message about it was sent.
  */
@@ -19,19 +22,26 @@
 #define HASH_BKT_CAPACITY_THRESH 2U
 
 #define NAME_LIMIT 255        /* bytes of a function name or a label */
-#define DEFINITION_LIMIT 4096 /* different (function, labels) pairs of one client */
+#define LABELS_LIMIT 64       /* labels of a function */
+#define DEFINITION_LIMIT 4096 /* of one client */
 #define SPARE_TASKS 1024      /* freed ones that are kept */
 #define SPARE_ARGS 64         /* bytes of arguments that fit into one of those */
 
-/* A function with the labels that its workers must carry, as one DEFINE told the coordinator or will tell it. */
+/* A function with the labels that its workers must carry and a body, as one DEFINE told the coordinator or will tell
+ * it.
+ */
 struct definition {
     uint64_t number;      /* in DEFINE and SUBMIT; the same in every session */
-    uint64_t session;     /* the session in which it was last told */
+    uint64_t session;     /* the session in which it was last told; 0: it is to be told again */
+    uint64_t counted;     /* the session in whose client.told_bytes it is */
     const char *name;     /* in key */
     struct buffer labels; /* encoded, as DEFINE wants them */
-    UT_hash_handle hh;
+    struct bytes body;    /* in key */
+    size_t cost;          /* as the coordinator counts */
+    size_t users;         /* tasks without outcome, and who keeps it */
+    UT_hash_handle hh;    /* the table also keeps the order in which they were made */
     size_t key_length;
-    char key[]; /* the name and the labels, each with its terminating zero */
+    char key[]; /* the name and the labels, each with its terminating zero; then, if there is a body, a zero and that */
 };
 
 struct client_task {
@@ -58,11 +68,14 @@ struct client {
     struct client_task *spare; /* linked by their tags. Tasks are made in one thread and freed in another, which
                                   malloc() does not like */
     size_t spare_count;
-    struct definition *definitions, *latest; /* latest: the one used last, as most calls are like the one before */
-    uint64_t session;                        /* counts sessions, from 1 */
-    uint64_t next_number, next_definition;
-    size_t task_limit, byte_limit;               /* asked for by the pool; 0: none */
-    size_t coordinator_tasks, coordinator_bytes; /* from WELCOME; 0: not known yet */
+    struct definition *definitions, *latest; /* latest: the one found last, as most calls are like the one before */
+    uint64_t definition_numbers[DEFINITION_LIMIT / 64]; /* one bit for each: it is taken */
+    size_t definition_bytes;                            /* what they cost */
+    size_t told_bytes;                                  /* what those cost that were told in this session */
+    uint64_t session;                                   /* counts sessions, from 1 */
+    uint64_t next_number;
+    size_t task_limit, byte_limit;                                             /* asked for by the pool; 0: none */
+    size_t coordinator_tasks, coordinator_bytes, coordinator_definition_bytes; /* from WELCOME; 0: not known yet */
     size_t outstanding_bytes;
     bool full; /* a submit was refused: `room` is to be called */
 };
@@ -73,13 +86,8 @@ int client_create(struct client **client, const struct client_events *events, vo
     *client = memory_zero(sizeof **client);
     if (!*client)
         return MUSTER_ENOMEM;
-    **client = (struct client){.events = events,
-                               .arg = arg,
-                               .send = send,
-                               .send_arg = send_arg,
-                               .session = 1,
-                               .next_number = 1,
-                               .next_definition = 1};
+    **client = (struct client){
+        .events = events, .arg = arg, .send = send, .send_arg = send_arg, .session = 1, .next_number = 1};
     return 0;
 }
 
@@ -104,6 +112,19 @@ static void task_free(struct client *client, struct client_task *task)
     client->spare_count++;
 }
 
+static void definition_free(struct client *client, struct definition *definition)
+{
+    HASH_DELETE(hh, client->definitions, definition);
+    if (client->latest == definition)
+        client->latest = NULL;
+    client->definition_numbers[definition->number / 64] &= ~(UINT64_C(1) << definition->number % 64);
+    client->definition_bytes -= definition->cost;
+    if (definition->counted == client->session)
+        client->told_bytes -= definition->cost;
+    buffer_free(&definition->labels);
+    memory_free(definition);
+}
+
 void client_free(struct client *client)
 {
     if (!client)
@@ -118,12 +139,8 @@ void client_free(struct client *client)
         client->spare = task->tag;
         memory_free(task);
     }
-    struct definition *definition, *next_definition;
-    HASH_ITER (hh, client->definitions, definition, next_definition) {
-        HASH_DELETE(hh, client->definitions, definition);
-        buffer_free(&definition->labels);
-        memory_free(definition);
-    }
+    while (client->definitions)
+        definition_free(client, client->definitions);
     memory_free(client);
 }
 
@@ -133,10 +150,11 @@ void client_limits(struct client *client, size_t tasks, size_t bytes)
     client->byte_limit = bytes;
 }
 
-void client_coordinator_limits(struct client *client, size_t tasks, size_t bytes)
+void client_coordinator_limits(struct client *client, size_t tasks, size_t bytes, size_t definition_bytes)
 {
     client->coordinator_tasks = tasks;
     client->coordinator_bytes = bytes;
+    client->coordinator_definition_bytes = definition_bytes;
 }
 
 size_t client_outstanding(const struct client *client)
@@ -199,72 +217,169 @@ static int window_check(struct client *client, size_t bytes)
 
 /* --- definitions -------------------------------------------------------------------------------------------------- */
 
-static int key_make(struct buffer *key, const struct client_call *call, size_t *labels)
+/* What a definition is of. */
+struct content {
+    const char *function;
+    const char *const *labels;
+    size_t label_count;
+    struct bytes body;
+};
+
+/* The key of what is to be found, and the number of its labels. */
+static int key_make(struct buffer *key, struct content *content)
 {
-    *labels = 0;
-    size_t length = strlen(call->function);
+    size_t length = strlen(content->function);
     if (length > NAME_LIMIT)
         return error_set(MUSTER_ELIMIT, "a function name of %zu bytes; at most %d are allowed", length, NAME_LIMIT);
-    int status = buffer_append(key, call->function, length + 1);
-    for (const char *const *label = call->labels; status == 0 && label && *label; label++) {
+    int status = buffer_append(key, content->function, length + 1);
+    for (const char *const *label = content->labels; status == 0 && label && *label; label++) {
         length = strlen(*label);
-        if (length > NAME_LIMIT)
-            return error_set(MUSTER_ELIMIT, "a label of %zu bytes; at most %d are allowed", length, NAME_LIMIT);
+        if (length == 0)
+            return error_set(MUSTER_EINVAL, "a label of the call is empty");
+        if (length > NAME_LIMIT || content->label_count == LABELS_LIMIT)
+            return error_set(MUSTER_ELIMIT, "label %zu has %zu bytes; at most %d labels of %d bytes are allowed",
+                             content->label_count + 1, length, LABELS_LIMIT, NAME_LIMIT);
         status = buffer_append(key, *label, length + 1);
-        (*labels)++;
+        content->label_count++;
     }
+    if (status == 0 && content->body.length > 0)
+        status = buffer_append(key, "", 1);
+    if (status == 0 && content->body.length > 0)
+        status = buffer_append(key, content->body.data, content->body.length);
     return status;
 }
 
-static struct definition *definition_add(struct client *client, const struct client_call *call, struct bytes key,
-                                         size_t labels)
+static void define_message(struct message *message, const struct definition *definition)
+{
+    *message = (struct message){.type = MESSAGE_DEFINE};
+    message->define.function = definition->number;
+    message->define.name = bytes_string(definition->name);
+    message->define.labels = bytes_of(&definition->labels);
+    message->define.body = definition->body;
+}
+
+/* Gives up what nobody uses, the oldest first, until there is room for one more of this cost. */
+static int definitions_make_room(struct client *client, size_t cost)
+{
+    size_t limit = client->coordinator_definition_bytes ? client->coordinator_definition_bytes : SIZE_MAX;
+    struct definition *definition, *next;
+    HASH_ITER (hh, client->definitions, definition, next) {
+        if (HASH_COUNT(client->definitions) < DEFINITION_LIMIT && cost <= limit &&
+            client->definition_bytes <= limit - cost)
+            return 0;
+        if (definition->users > 0)
+            continue;
+        if (definition->counted == client->session) {
+            struct message undefine = {.type = MESSAGE_UNDEFINE};
+            undefine.undefine.function = definition->number;
+            int status = client->send(client->send_arg, &undefine);
+            if (status != 0 && status != MUSTER_ECONNECT)
+                return status;
+        }
+        definition_free(client, definition);
+    }
+    if (HASH_COUNT(client->definitions) >= DEFINITION_LIMIT)
+        return error_set(MUSTER_ELIMIT, "more than %d different functions, label sets and bodies in use in one pool",
+                         DEFINITION_LIMIT);
+    if (cost > limit || client->definition_bytes > limit - cost)
+        return error_set(MUSTER_ELIMIT,
+                         "a definition that takes %zu bytes beside %zu bytes of others in use, and a client may have "
+                         "%zu (--client-definitions)",
+                         cost, client->definition_bytes, limit);
+    return 0;
+}
+
+static uint64_t number_take(struct client *client)
+{
+    size_t i = 0;
+    while (client->definition_numbers[i] == UINT64_MAX)
+        i++;
+    unsigned bit = (unsigned)__builtin_ctzll(~client->definition_numbers[i]);
+    client->definition_numbers[i] |= UINT64_C(1) << bit;
+    return i * 64 + bit;
+}
+
+static int definition_add(struct client *client, const struct content *content, struct bytes key,
+                          struct definition **added)
 {
     struct definition *definition = memory_zero(sizeof *definition + key.length);
     if (!definition)
-        return NULL;
+        return error_memory();
     definition->key_length = key.length;
     memcpy(definition->key, key.data, key.length);
     definition->name = definition->key;
-    definition->number = client->next_definition;
-    hash_oom = false;
-    if (texts_encode(&definition->labels, call->labels, labels) == 0)
+    definition->body = (struct bytes){definition->key + key.length - content->body.length, content->body.length};
+    struct message define;
+    int status = texts_encode(&definition->labels, content->labels, content->label_count);
+    if (status == 0) {
+        define_message(&define, definition);
+        definition->cost = definition_cost(&define.define);
+        status = definitions_make_room(client, definition->cost);
+    }
+    if (status == 0) {
+        hash_oom = false;
         HASH_ADD_KEYPTR(hh, client->definitions, definition->key, definition->key_length, definition);
-    else
-        hash_oom = true;
-    if (hash_oom) {
+        status = hash_oom ? error_memory() : 0;
+    }
+    if (status != 0) {
         buffer_free(&definition->labels);
         memory_free(definition);
-        return NULL;
+        return status;
     }
-    client->next_definition++;
-    return definition;
+    definition->number = number_take(client);
+    client->definition_bytes += definition->cost;
+    *added = definition;
+    return 0;
+}
+
+static int content_find(struct client *client, struct content *content, struct definition **found)
+{
+    struct buffer key = {0};
+    int status = key_make(&key, content);
+    if (status == 0) {
+        HASH_FIND(hh, client->definitions, key.data, key.length, *found);
+        if (!*found)
+            status = definition_add(client, content, bytes_of(&key), found);
+    }
+    buffer_free(&key);
+    return status;
 }
 
 static int definition_find(struct client *client, const struct client_call *call, struct definition **found)
 {
     struct definition *latest = client->latest;
+    if (call->definition) {
+        *found = call->definition;
+        return 0;
+    }
     if (latest && !call->labels && strcmp(call->function, latest->name) == 0 &&
         latest->key_length == strlen(latest->name) + 1) {
         *found = latest;
         return 0;
     }
-    struct buffer key = {0};
-    size_t labels;
-    int status = key_make(&key, call, &labels);
-    if (status == 0) {
-        HASH_FIND(hh, client->definitions, key.data, key.length, *found);
-        if (!*found && HASH_COUNT(client->definitions) >= DEFINITION_LIMIT)
-            status = error_set(MUSTER_ELIMIT, "more than %d different functions and label sets in one pool",
-                               DEFINITION_LIMIT);
-        else if (!*found)
-            *found = definition_add(client, call, bytes_of(&key), labels);
-        if (status == 0 && !*found)
-            status = MUSTER_ENOMEM;
-    }
-    buffer_free(&key);
+    int status = content_find(client, &(struct content){.function = call->function, .labels = call->labels}, found);
     if (status == 0)
         client->latest = *found;
     return status;
+}
+
+int client_define(struct client *client, const char *function, const char *const *labels, struct bytes body,
+                  struct definition **definition)
+{
+    int status = content_find(client, &(struct content){function, labels, 0, body}, definition);
+    if (status == 0)
+        (*definition)->users++;
+    return status;
+}
+
+void client_keep_definition(struct definition *definition)
+{
+    definition->users++;
+}
+
+void client_undefine(struct definition *definition)
+{
+    definition->users--;
 }
 
 /* --- tasks out ---------------------------------------------------------------------------------------------------- */
@@ -273,14 +388,19 @@ static int definition_send(struct client *client, struct definition *definition)
 {
     if (definition->session == client->session)
         return 0;
-    struct message define = {.type = MESSAGE_DEFINE};
-    define.define.function = definition->number;
-    define.define.name = bytes_string(definition->name);
-    define.define.labels = bytes_of(&definition->labels);
+    bool counted = definition->counted == client->session;
+    size_t limit = client->coordinator_definition_bytes, cost = counted ? 0 : definition->cost;
+    if (limit != 0 && (cost > limit || client->told_bytes > limit - cost))
+        return error_set(MUSTER_ELIMIT, "a definition takes %zu bytes, and this coordinator takes %zu in all of them",
+                         cost, limit);
+    struct message define;
+    define_message(&define, definition);
     int status = client->send(client->send_arg, &define);
-    if (status == 0)
-        definition->session = client->session;
-    return status;
+    if (status != 0)
+        return status;
+    client->told_bytes += cost;
+    definition->session = definition->counted = client->session;
+    return 0;
 }
 
 /* After success the task may be gone. MUSTER_ECONNECT: it goes out when the link opens. */
@@ -311,6 +431,7 @@ static int task_send(struct client *client, struct client_task *task)
 static void task_remove(struct client *client, struct client_task *task)
 {
     HASH_DELETE(hh, client->tasks, task);
+    task->definition->users--;
     client->outstanding_bytes -= task->length + task->shared_bytes;
 }
 
@@ -338,6 +459,7 @@ static struct client_task *task_add(struct client *client, const struct client_c
         task_free(client, task);
         return NULL;
     }
+    definition->users++;
     client->next_number++;
     client->outstanding_bytes += task->length + task->shared_bytes;
     return task;
@@ -407,6 +529,15 @@ static void take_done(struct client *client, const struct message *message)
         client->events->discard(client->arg, message->done.value);
 }
 
+/* The coordinator may have had no room for the definition: the next task of it defines it again. */
+static void take_failed(struct client *client, struct client_task *task, const struct message *message)
+{
+    if ((message->failed.status == -MUSTER_ELIMIT || message->failed.status == -MUSTER_ENOMEM) &&
+        message->failed.worker.length == 0)
+        task->definition->session = 0;
+    task_finish(client, task, message);
+}
+
 int client_message(struct client *client, const struct message *message)
 {
     struct client_task *task;
@@ -415,7 +546,7 @@ int client_message(struct client *client, const struct message *message)
     case MESSAGE_FAILED:
         task = task_find(client, message->failed.number);
         if (task)
-            task_finish(client, task, message);
+            take_failed(client, task, message);
         return 0;
     case MESSAGE_PROGRESS:
         task = task_find(client, message->progress.number);
@@ -497,7 +628,8 @@ static void on_open(void *arg, const struct welcome *welcome, bool restarted)
 {
     struct client *client = arg;
     client->session++;
-    client_coordinator_limits(client, welcome->task_window, welcome->task_bytes);
+    client->told_bytes = 0;
+    client_coordinator_limits(client, welcome->task_window, welcome->task_bytes, welcome->definition_bytes);
     struct client_task *task, *next;
     HASH_ITER (hh, client->tasks, task, next)
         task_resume(client, task, restarted);

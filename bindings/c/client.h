@@ -9,9 +9,11 @@
 #include "core/link.h"
 
 struct client;
+struct definition; /* a function with labels and a body, as the client calls it by a number */
 
 /* One task as it is submitted. Strings and bytes are copied. */
 struct client_call {
+    struct definition *definition; /* what is called; NULL: the function with these labels, without a body */
     const char *function;
     const char *const *labels; /* NULL-terminated, or NULL */
     uint64_t items;            /* 0: a plain call; else the args are a msgpack array of so many argument lists */
@@ -48,7 +50,15 @@ extern const struct link_events client_link_events; /* for a link, with the clie
 /* The window: at most so many tasks and argument bytes outstanding (0: no limit), and what the coordinator allows,
  * whichever is less. A link's WELCOME brings the second by itself. */
 void client_limits(struct client *client, size_t tasks, size_t bytes);
-void client_coordinator_limits(struct client *client, size_t tasks, size_t bytes);
+void client_coordinator_limits(struct client *client, size_t tasks, size_t bytes, size_t definition_bytes);
+
+/* Finds or makes the definition with this content, and keeps it until as many client_undefine(). MUSTER_ELIMIT,
+ * MUSTER_ENOMEM. */
+int client_define(struct client *client, const char *function, const char *const *labels, struct bytes body,
+                  struct definition **definition);
+void client_keep_definition(struct definition *definition); /* once more */
+/* It may be given up when there is no room for another, unless a task without outcome is of it. */
+void client_undefine(struct definition *definition);
 
 /* 0 with *number, MUSTER_EAGAIN (window full), MUSTER_ENOMEM, MUSTER_ELIMIT. */
 int client_submit(struct client *client, const struct client_call *call, uint64_t *number);

@@ -265,7 +265,7 @@ static int start_server(struct embedded *embedded, const struct authkey *key, st
         return status;
     pool_connected(embedded->pool, config.hub.payload_limit, *embedded->domain != '\0');
     client_coordinator_limits(embedded->pool->client, config.hub.coordinator.client_tasks,
-                              config.hub.coordinator.client_bytes);
+                              config.hub.coordinator.client_bytes, config.hub.coordinator.client_definition_bytes);
     return 0;
 }
 

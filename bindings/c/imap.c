@@ -494,6 +494,8 @@ static void iterator_release(muster_iterator *iterator)
         link = &(*link)->sibling;
     *link = iterator->sibling;
     cancel_everything(iterator);
+    if (iterator->terms.call.definition && pool->client)
+        client_undefine(iterator->terms.call.definition);
     pthread_mutex_unlock(&pool->mutex);
     iterator_destroy(iterator);
 }
@@ -556,6 +558,8 @@ static int iterator_create(muster_iterator **out, muster_pool *pool, const char 
     if (status == 0) {
         iterator->sibling = pool->iterators;
         pool->iterators = iterator;
+        if (iterator->terms.call.definition) /* the caller's handle may be gone when the last chunk is made */
+            client_keep_definition(iterator->terms.call.definition);
         pool_retain(pool);
     }
     pthread_mutex_unlock(&pool->mutex);

@@ -5,6 +5,7 @@
  *   embedded.c   the backend of "local:": coordinator and supervisor in this process
  *   remote.c     the backend of every other URL: a link to a musterd
  *   call.c       single calls; how any task is packed and submitted
+ *   definition.c functions with a body
  *   arguments.c  shared-memory segments for large arguments
  *   map.c        map and starmap: many items in chunks
  *   imap.c       lazy iteration: a generator, a window, results made and taken one after the other
@@ -116,6 +117,14 @@ void result_cancel(muster_result *result);
 /* Sets the error detail for a ready result and returns its status. */
 int result_status(const muster_result *result);
 
+/* --- definitions -------------------------------------------------------------------------------------------------- */
+
+struct muster_definition {
+    muster_pool *pool; /* with a reference */
+    const char *function;
+    struct definition *definition; /* at the client, kept by this handle */
+};
+
 /* --- calls -------------------------------------------------------------------------------------------------------- */
 
 /* The options of a call, as the client wants them, checked. */
@@ -125,7 +134,7 @@ struct call_terms {
     bool from_iterator; /* goes on after muster_pool_close() */
     bool *stalled;      /* set under the mutex when there is no room, or NULL */
 };
-/* Checks the options and interns the function's name. EINVAL, ELIMIT, ENOMEM. */
+/* Checks the options and what is called, and interns the function's name. EINVAL, ELIMIT, ENOMEM. */
 int terms_make(struct call_terms *terms, muster_pool *pool, const char *function, const muster_options *options);
 
 /* Arguments that are to be packed: their size is known, and they are written at once to where they stay. */

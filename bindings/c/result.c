@@ -102,10 +102,19 @@ static const char *put_text(char **at, struct bytes text)
     return start;
 }
 
+static void put_value(muster_error *error, char *at, const struct message_failed *failed)
+{
+    if (failed->value.length == 0)
+        return;
+    error->value = memcpy(at, failed->value.data, failed->value.length);
+    error->value_size = failed->value.length;
+    error->encoding = failed->encoding <= MUSTER_PICKLE ? (enum muster_encoding)failed->encoding : MUSTER_RAW;
+}
+
 static struct failure *failure_create(muster_result *result, const struct message_failed *failed)
 {
     size_t length = failed->kind.length + failed->message.length + failed->traceback.length + failed->worker.length +
-                    failed->host.length + 5;
+                    failed->host.length + 5 + failed->value.length;
     struct failure *failure = memory_zero(sizeof *failure + length);
     if (!failure)
         return &memory_failure;
@@ -121,6 +130,7 @@ static struct failure *failure_create(muster_result *result, const struct messag
                                     .signal = (int)failed->signal,
                                     .exit_status = (int)failed->exit_status,
                                     .item = (size_t)result->base + (size_t)failed->item};
+    put_value(&failure->error, at, failed);
     if (failure->error.status >= 0 || failure->error.status < MUSTER_EINTERNAL)
         failure->error.status = MUSTER_EPROTOCOL;
     failure->next = result->failures;
@@ -195,7 +205,8 @@ static bool opaque_read(struct bytes *payload, muster_value *value)
     return true;
 }
 
-/* One item of a chunk's value: [0, value], [0, bytes, encoding] or [status, kind, message, traceback]. */
+/* One item of a chunk's value: [0, value], [0, bytes, encoding], [status, kind, message, traceback], or the last with
+ * encoding and bytes of a value behind it. */
 static bool item_read(muster_result *result, size_t index, struct bytes *payload)
 {
     size_t fields;
@@ -208,8 +219,10 @@ static bool item_read(muster_result *result, size_t index, struct bytes *payload
         return fields == 2 && value_read(payload, &result->slots[index]);
     struct message_failed failed = {
         .status = status < 0 ? -(uint64_t)status : (uint64_t)status, .exit_status = -1, .item = index};
-    if (fields != 4 || !unpack_text(payload, &failed.kind) || !unpack_text(payload, &failed.message) ||
+    if ((fields != 4 && fields != 6) || !unpack_text(payload, &failed.kind) || !unpack_text(payload, &failed.message) ||
         !unpack_text(payload, &failed.traceback))
+        return false;
+    if (fields == 6 && (!unpack_uint(payload, &failed.encoding) || !unpack_data(payload, &failed.value)))
         return false;
     slot_fail(result, index, failure_create(result, &failed));
     return true;

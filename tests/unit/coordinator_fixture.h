@@ -22,6 +22,7 @@
 #define WORKER 21u
 #define SUPERVISOR 31u
 #define MS NS_PER_MS
+#define WORK_COST (DEFINITION_COST_BYTES + 5) /* of the function "work" without labels */
 
 struct fake {
     struct peer peer; /* first */

@@ -19,7 +19,7 @@ struct fake_task {
 struct fake {
     muster_pool *pool;
     struct fake_task tasks[FAKE_TASKS];
-    size_t submitted, cancelled, requests;
+    size_t submitted, cancelled, requests, defined, last_body;
     uint64_t last_cancelled, last_request;
     bool finished, finished_now;
     atomic_bool stopped; /* by whatever thread frees the pool */
@@ -36,6 +36,9 @@ static int fake_send(void *arg, const struct message *message)
         *task = (struct fake_task){submit->number, submit->items,       submit->encoding,
                                    submit->flags,  submit->args.length, {0}};
         memcpy(task->args, submit->args.data, task->length < sizeof task->args ? task->length : sizeof task->args);
+    } else if (message->type == MESSAGE_DEFINE) {
+        fake->defined++;
+        fake->last_body = message->define.body.length;
     } else if (message->type == MESSAGE_CANCEL) {
         fake->cancelled++;
         fake->last_cancelled = message->cancel.number;

@@ -156,6 +156,156 @@ static void labels_make_another_definition(void **state)
     assert_int_not_equal(world->sent[1].submit.function, world->sent[3].submit.function);
 }
 
+static void labels_have_limits(void **state)
+{
+    struct world *world = *state;
+    const char *labels[66] = {NULL};
+    uint64_t number;
+    struct client_call call = {.function = "a", .labels = labels, .tag = world};
+    for (size_t i = 0; i < 65; i++)
+        labels[i] = "gpu=1";
+    assert_int_equal(client_submit(world->client, &call, &number), MUSTER_ELIMIT);
+    labels[64] = NULL;
+    assert_int_equal(client_submit(world->client, &call, &number), 0);
+    labels[3] = "";
+    assert_int_equal(client_submit(world->client, &call, &number), MUSTER_EINVAL);
+}
+
+/* --- definitions with a body -------------------------------------------------------------------------------------- */
+
+static struct definition *define(struct world *world, const char *body)
+{
+    struct definition *definition = NULL;
+    assert_int_equal(client_define(world->client, "f", NULL, bytes_string(body), &definition), 0);
+    return definition;
+}
+
+static uint64_t submit_of(struct world *world, struct definition *definition)
+{
+    uint64_t number = 0;
+    struct client_call call = {.definition = definition, .function = "f", .tag = world};
+    assert_int_equal(client_submit(world->client, &call, &number), 0);
+    return number;
+}
+
+static void refuse(struct world *world, uint64_t number)
+{
+    struct message message = {.type = MESSAGE_FAILED};
+    message.failed.number = number;
+    message.failed.status = -MUSTER_ELIMIT;
+    assert_int_equal(client_message(world->client, &message), 0);
+}
+
+static void a_body_travels_with_the_first_call_of_each_session(void **state)
+{
+    struct world *world = *state;
+    struct definition *definition = define(world, "body");
+    assert_int_equal(world->sent_count, 0);
+    submit_of(world, definition);
+    submit_of(world, definition);
+    assert_int_equal(count_sent(world, MESSAGE_DEFINE), 1);
+    assert_true(bytes_equal(world->sent[0].define.body, bytes_string("body")));
+    assert_int_equal(world->sent[0].define.function, world->sent[2].submit.function);
+    open_link(world, true);
+    assert_int_equal(world->sent_count, 3);
+    assert_int_equal(world->sent[0].type, MESSAGE_DEFINE);
+    assert_true(bytes_equal(world->sent[0].define.body, bytes_string("body")));
+}
+
+static void the_same_content_is_the_same_definition(void **state)
+{
+    struct world *world = *state;
+    struct definition *definition = define(world, "body"), *other;
+    const char *const labels[] = {"body", NULL};
+    assert_ptr_equal(define(world, "body"), definition);
+    assert_ptr_not_equal(define(world, "another"), definition);
+    assert_int_equal(client_define(world->client, "f", labels, bytes_string(""), &other), 0);
+    assert_ptr_not_equal(other, definition);
+    submit(world, "f", "1");
+    submit_of(world, definition);
+    assert_int_not_equal(world->sent[1].submit.function, world->sent[3].submit.function);
+}
+
+static void what_nobody_uses_is_given_up_for_another(void **state)
+{
+    struct world *world = *state;
+    client_coordinator_limits(world->client, 0, 0, 2 * (DEFINITION_COST_BYTES + 10));
+    struct definition *first = define(world, "first"), *second = define(world, "second");
+    done(world, submit_of(world, first));
+    uint64_t outstanding = submit_of(world, second);
+    client_undefine(first);
+    client_undefine(second);
+    assert_ptr_equal(define(world, "first"), first); /* kept until its room is needed */
+    client_undefine(first);
+    uint64_t number = world->sent[0].define.function;
+    struct definition *third = define(world, "third");
+    assert_int_equal(world->sent[4].type, MESSAGE_UNDEFINE);
+    assert_int_equal(world->sent[4].undefine.function, number);
+    submit_of(world, third);
+    assert_int_equal(world->sent[5].type, MESSAGE_DEFINE);
+    assert_int_equal(world->sent[5].define.function, number);
+    struct definition *fourth;
+    assert_int_equal(client_define(world->client, "f", NULL, bytes_string("4"), &fourth), MUSTER_ELIMIT);
+    done(world, outstanding);
+    assert_int_equal(client_define(world->client, "f", NULL, bytes_string("4"), &fourth), 0);
+}
+
+static void definitions_in_use_fill_the_clients_share(void **state)
+{
+    struct world *world = *state;
+    struct definition *definition;
+    client_coordinator_limits(world->client, 0, 0, 2000);
+    define(world, "one");
+    define(world, "two");
+    define(world, "three");
+    assert_int_equal(client_define(world->client, "f", NULL, bytes_string("four"), &definition), MUSTER_ELIMIT);
+    assert_non_null(strstr(muster_last_error(), "--client-definitions"));
+    assert_ptr_equal(define(world, "two"), define(world, "two"));
+}
+
+static void numbers_of_definitions_stay_below_the_limit(void **state)
+{
+    struct world *world = *state;
+    char body[16];
+    for (int i = 0; i < 10000; i++) {
+        snprintf(body, sizeof body, "%d", i);
+        client_undefine(define(world, body));
+    }
+    for (int i = 0; i < 4096; i++) {
+        snprintf(body, sizeof body, "-%d", i);
+        submit_of(world, define(world, body));
+        assert_true(world->sent[0].define.function < 4096);
+        world->sent_count = 0;
+    }
+}
+
+static void a_coordinator_with_no_room_for_a_definition_is_told_it_again(void **state)
+{
+    struct world *world = *state;
+    struct definition *definition = define(world, "body");
+    refuse(world, submit_of(world, definition));
+    uint64_t number = submit_of(world, definition);
+    assert_int_equal(count_sent(world, MESSAGE_DEFINE), 2);
+    assert_int_equal(world->sent[2].define.function, world->sent[0].define.function);
+    done(world, number);
+    done(world, submit_of(world, definition));
+    assert_int_equal(count_sent(world, MESSAGE_DEFINE), 2);
+}
+
+static void a_coordinator_that_takes_less_than_the_one_before_is_not_told_too_much(void **state)
+{
+    struct world *world = *state;
+    struct definition *definitions[] = {define(world, "one"), define(world, "two")};
+    submit_of(world, definitions[0]);
+    submit_of(world, definitions[1]);
+    struct welcome welcome = {.definition_bytes = DEFINITION_COST_BYTES + 10};
+    world->sent_count = 0;
+    client_link_events.open(world->client, &welcome, true);
+    assert_int_equal(count_sent(world, MESSAGE_DEFINE), 1);
+    assert_int_equal(world->outcomes, 1);
+    assert_int_equal(world->last_status, MUSTER_ELIMIT);
+}
+
 static void a_task_has_one_outcome(void **state)
 {
     struct world *world = *state;
@@ -380,6 +530,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_function_is_defined_once_in_a_session, setup, teardown),
         cmocka_unit_test_setup_teardown(labels_make_another_definition, setup, teardown),
+        cmocka_unit_test_setup_teardown(labels_have_limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_body_travels_with_the_first_call_of_each_session, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_same_content_is_the_same_definition, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_nobody_uses_is_given_up_for_another, setup, teardown),
+        cmocka_unit_test_setup_teardown(definitions_in_use_fill_the_clients_share, setup, teardown),
+        cmocka_unit_test_setup_teardown(numbers_of_definitions_stay_below_the_limit, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_coordinator_with_no_room_for_a_definition_is_told_it_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_coordinator_that_takes_less_than_the_one_before_is_not_told_too_much, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_task_has_one_outcome, setup, teardown),
         cmocka_unit_test_setup_teardown(an_outcome_may_come_inside_the_submit, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_submitted_while_there_is_no_link_goes_out_when_it_opens, setup,

@@ -21,7 +21,7 @@ static void few_tasks(struct coordinator_config *config)
 {
     config->client_tasks = 2;
     config->client_bytes = 25;
-    config->total_bytes = 1000;
+    config->total_bytes = 2000;
 }
 
 static void a_client_that_submits_more_than_it_was_told_misbehaves(void **state)
@@ -43,7 +43,7 @@ static void a_client_that_submits_more_than_it_was_told_misbehaves(void **state)
 
 static void few_bytes(struct coordinator_config *config)
 {
-    config->total_bytes = 2 * (160 + 9) + 20; /* two tasks with their records */
+    config->total_bytes = WORK_COST + 2 * (160 + 9) + 20; /* a definition, and two tasks with their records */
 }
 
 static void a_full_coordinator_refuses_tasks_with_a_reason(void **state)

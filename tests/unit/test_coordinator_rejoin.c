@@ -75,7 +75,7 @@ static void an_outcome_for_which_there_is_no_room_is_a_failure(void **state)
 {
     (void)state;
     struct coordinator_config config = world.config;
-    config.total_bytes = 1500;
+    config.total_bytes = WORK_COST + 1500;
     start_with(&config);
     static char large[900];
     struct message message = {.type = MESSAGE_RESULT};

@@ -223,6 +223,30 @@ static void nonsense_is_refused(void **state)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fake_setup, fake_teardown)
 #define TEST_WINDOW(name) cmocka_unit_test_setup_teardown(name, setup_window_of_two, fake_teardown)
 
+static void an_iteration_keeps_its_definition(void **state)
+{
+    muster_pool *pool = *state;
+    client_coordinator_limits(pool->client, 0, 0, DEFINITION_COST_BYTES + 100);
+    muster_definition *definition, *other;
+    assert_int_equal(muster_define(pool, "f", "body", 4, NULL, &definition), 0);
+    struct items items = NUMBERS(7);
+    const muster_options options = {.definition = definition, .window = 2};
+    muster_iterator *iterator;
+    muster_item item;
+    assert_int_equal(muster_imap(pool, NULL, next_item, &items, &options, &iterator), 0);
+    muster_definition_free(definition);
+    fake_done_int(0, 1);
+    fake_done_int(1, 1);
+    assert_int_equal(muster_define(pool, "f", "other body", 10, NULL, &other), MUSTER_ELIMIT);
+    assert_int_equal(muster_next(iterator, 0, &item), 1);
+    assert_int_equal(fake->defined, 1);
+    muster_iterator_free(iterator);
+    for (size_t i = 0; i < fake_submitted(); i++)
+        fake_done_int(i, 1);
+    assert_int_equal(muster_define(pool, "f", "other body", 10, NULL, &other), 0);
+    muster_definition_free(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +259,7 @@ int main(void)
         TEST_WINDOW(another_callers_outcome_makes_room_too),
         TEST_WINDOW(chunks_that_were_never_sent_end_with_the_pool),
         TEST_WINDOW(freeing_cancels_what_was_sent_and_drops_what_was_not),
+        TEST(an_iteration_keeps_its_definition),
         TEST(nonsense_is_refused),
     };
     alarm(50);

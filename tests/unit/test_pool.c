@@ -279,6 +279,79 @@ static void arguments_over_the_limit_are_refused(void **state)
     free(block);
 }
 
+/* --- definitions -------------------------------------------------------------------------------------------------- */
+
+static muster_definition *define(muster_pool *pool, const char *body)
+{
+    muster_definition *definition;
+    assert_int_equal(muster_define(pool, "f", body, strlen(body), NULL, &definition), 0);
+    return definition;
+}
+
+static void a_definition_is_called_by_its_handle(void **state)
+{
+    muster_definition *definition = define(*state, "body"), *same = define(*state, "body");
+    const muster_options options = {.definition = definition}, again = {.definition = same};
+    muster_result *result, *map;
+    muster_value items[2] = {muster_int(1), muster_int(2)};
+    assert_int_equal(muster_apply_async(*state, NULL, MUSTER_NO_ARGS, &options, &result), 0);
+    assert_int_equal(muster_map_async(*state, NULL, items, 2, &again, &map), 0);
+    muster_definition_free(same);
+    assert_int_equal(fake->defined, 1);
+    assert_int_equal(fake->last_body, 4);
+    fake_fail(0, MUSTER_ETASK, "", "no", 0);
+    assert_string_equal(muster_result_error(result, 0)->function, "f");
+    muster_result_free(result);
+    muster_result_free(map);
+    muster_definition_free(definition);
+}
+
+static void a_definition_may_be_freed_after_its_pool(void **state)
+{
+    muster_pool *pool;
+    struct fake *outer = fake;
+    void *inner;
+    assert_int_equal(fake_setup(&inner), 0);
+    pool = inner;
+    muster_definition *definition = define(pool, "body");
+    muster_pool_free(pool);
+    memory_free(fake);
+    muster_definition_free(definition);
+    muster_definition_free(NULL);
+    fake = outer;
+    (void)state;
+}
+
+static void a_definition_that_makes_no_sense_is_refused(void **state)
+{
+    muster_definition *definition = define(*state, "body"), *none;
+    const char *const labels[] = {"gpu=1", NULL};
+    muster_options options = {.definition = definition};
+    assert_int_equal(muster_apply_async(*state, "f", MUSTER_NO_ARGS, &options, NULL), MUSTER_EINVAL);
+    options.labels = labels;
+    assert_int_equal(muster_apply_async(*state, NULL, MUSTER_NO_ARGS, &options, NULL), MUSTER_EINVAL);
+    assert_int_equal(muster_define(*state, "", NULL, 0, NULL, &none), MUSTER_EINVAL);
+    assert_int_equal(muster_define(*state, NULL, NULL, 0, NULL, &none), MUSTER_EINVAL);
+    assert_int_equal(muster_define(*state, "f", NULL, 1, NULL, &none), MUSTER_EINVAL);
+    assert_int_equal(muster_define(*state, "f", NULL, 0, NULL, NULL), MUSTER_EINVAL);
+    assert_int_equal(muster_define(NULL, "f", NULL, 0, NULL, &none), MUSTER_EINVAL);
+    assert_null(none);
+    muster_definition_free(definition);
+    muster_pool_close(*state);
+    assert_int_equal(muster_define(*state, "f", "body", 4, NULL, &none), MUSTER_ECLOSED);
+}
+
+static void a_body_that_is_too_long_is_refused(void **state)
+{
+    muster_definition *definition;
+    char *block = calloc(1, 1000001);
+    assert_int_equal(muster_define(*state, "f", block, 1000000, NULL, &definition), MUSTER_ELIMIT);
+    assert_non_null(strstr(muster_last_error(), "--payload-limit"));
+    assert_int_equal(muster_define(*state, "f", block, 999000, NULL, &definition), 0);
+    muster_definition_free(definition);
+    free(block);
+}
+
 static void a_forked_child_must_not_use_the_pool(void **state)
 {
     muster_result *result = call(*state);
@@ -446,6 +519,10 @@ int main(void)
         TEST(a_status_document_is_passed_through),
         TEST(options_that_make_no_sense_are_refused),
         TEST(arguments_over_the_limit_are_refused),
+        TEST(a_definition_is_called_by_its_handle),
+        TEST(a_definition_may_be_freed_after_its_pool),
+        TEST(a_definition_that_makes_no_sense_is_refused),
+        TEST(a_body_that_is_too_long_is_refused),
         TEST(a_forked_child_must_not_use_the_pool),
         TEST(callbacks_come_once_and_in_the_order_of_completion),
         TEST(a_callback_may_call_muster_but_not_wait),

@@ -88,7 +88,25 @@ static void an_error_says_everything_that_is_known(void **state)
     assert_int_equal(error->signal, 9);
     assert_int_equal(error->exit_status, -1);
     assert_ptr_equal(error, muster_result_error(result, SIZE_MAX));
+    assert_null(error->value);
     assert_null(muster_result_value(result, 0));
+    muster_result_free(result);
+}
+
+static void an_error_has_the_value_that_came_with_it(void **state)
+{
+    muster_result *result = call(*state);
+    struct message message = {.type = MESSAGE_FAILED};
+    message.failed.number = fake_number(0);
+    message.failed.status = -MUSTER_ETASK;
+    message.failed.encoding = MUSTER_PICKLE;
+    message.failed.value = bytes_string("pickled");
+    fake_message(&message);
+    const muster_error *error = muster_result_error(result, 0);
+    assert_int_equal(error->encoding, MUSTER_PICKLE);
+    assert_int_equal(error->value_size, 7);
+    assert_memory_equal(error->value, "pickled", 7);
+    assert_string_equal(error->message, "");
     muster_result_free(result);
 }
 
@@ -181,8 +199,8 @@ static void big_items_make_small_chunks(void **state)
 static void values_and_failures_of_items_come_back_in_order(void **state)
 {
     static const char first[] = "\x92\x92\x00\xa3one\x92\x00\xc3";
-    static const char second[] = "\x92\x94\x07\xaaValueError\xa3"
-                                 "bad\xa2tb\x92\x00\xcb\x3f\xe0\x00\x00\x00\x00\x00\x00";
+    static const char second[] = "\x92\x96\x07\xaaValueError\xa3"
+                                 "bad\xa2tb\x02\xc4\x02pp\x92\x00\xcb\x3f\xe0\x00\x00\x00\x00\x00\x00";
     muster_result *result = map(*state, 4, 2);
     fake_done_bytes(1, MUSTER_MSGPACK, second, sizeof second - 1);
     assert_false(muster_ready(result));
@@ -198,6 +216,9 @@ static void values_and_failures_of_items_come_back_in_order(void **state)
     assert_string_equal(error->kind, "ValueError");
     assert_string_equal(error->message, "bad");
     assert_string_equal(error->traceback, "tb");
+    assert_int_equal(error->encoding, MUSTER_PICKLE);
+    assert_int_equal(error->value_size, 2);
+    assert_memory_equal(error->value, "pp", 2);
     assert_int_equal(error->item, 2);
     assert_ptr_equal(muster_result_error(result, SIZE_MAX), error);
     muster_result_free(result);
@@ -327,6 +348,7 @@ int main(void)
         TEST(the_arguments_are_a_msgpack_array),
         TEST(strings_containers_and_opaque_values_live_as_long_as_the_result),
         TEST(an_error_says_everything_that_is_known),
+        TEST(an_error_has_the_value_that_came_with_it),
         TEST(a_descriptor_becomes_readable),
         TEST(a_handle_may_be_given_up_before_the_outcome),
         TEST(a_cancel_is_asked_for_and_the_outcome_still_arrives),

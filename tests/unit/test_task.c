@@ -48,6 +48,85 @@ static void a_task_that_returns_nothing_gives_nil(void **state)
     assert_true(bytes_equal(outcome->value, (struct bytes){"\xc0", 1}));
 }
 
+static int fail_with_value(muster_task *task)
+{
+    static char value[300000];
+    int64_t length;
+    int status = muster_arg_int(task, 0, &length);
+    return status ? status
+                  : muster_fail_value(task, "ValueError", MUSTER_PICKLE, value, (size_t)length, "no such thing",
+                                      "line 1\nline 2");
+}
+
+static void an_error_carries_a_value_and_a_traceback(void **state)
+{
+    struct outcome *outcome = fixture_run(*state, fail_with_value, MUSTER_ARGS(muster_int(3)));
+    assert_int_equal(outcome->status, MUSTER_ETASK);
+    assert_true(bytes_equal(outcome->kind, bytes_string("ValueError")));
+    assert_true(bytes_equal(outcome->message, bytes_string("no such thing")));
+    assert_true(bytes_equal(outcome->traceback, bytes_string("line 1\nline 2")));
+    assert_int_equal(outcome->encoding, MUSTER_PICKLE);
+    assert_true(bytes_equal(outcome->value, (struct bytes){"\0\0\0", 3}));
+    outcome = fixture_run(*state, nothing, MUSTER_NO_ARGS);
+    assert_int_equal(outcome->status, 0);
+    assert_true(bytes_equal(outcome->value, (struct bytes){"\xc0", 1}));
+}
+
+static void a_value_that_is_too_long_is_left_out_of_the_error(void **state)
+{
+    struct outcome *outcome = fixture_run(*state, fail_with_value, MUSTER_ARGS(muster_int(250000)));
+    assert_int_equal(outcome->value.length, 250000);
+    outcome = fixture_run(*state, fail_with_value, MUSTER_ARGS(muster_int(250001)));
+    assert_int_equal(outcome->status, MUSTER_ETASK);
+    assert_int_equal(outcome->value.length, 0);
+    assert_true(says(outcome, "no such thing (the value of 250001 bytes"));
+    assert_true(bytes_equal(outcome->traceback, bytes_string("line 1\nline 2")));
+}
+
+static int fail_at_length(muster_task *task)
+{
+    static char text[200001];
+    int64_t length;
+    int status = muster_arg_int(task, 0, &length);
+    for (int64_t i = 0; i + 1 < length; i += 2)
+        memcpy(text + i, "\xc3\xa4", 3);
+    return status ? status : muster_fail_value(task, NULL, MUSTER_RAW, NULL, 0, text, text);
+}
+
+static void long_sentences_of_a_runtime_are_cut_between_characters(void **state)
+{
+    struct outcome *outcome = fixture_run(*state, fail_at_length, MUSTER_ARGS(muster_int(200000)));
+    assert_true(outcome->message.length <= 64 * 1024 && outcome->message.length > 60000);
+    assert_int_equal(outcome->message.length % 2, 0);
+    assert_int_equal(outcome->traceback.length, 128 * 1024);
+    outcome = fixture_run(*state, fail_at_length, MUSTER_ARGS(muster_int(10)));
+    assert_int_equal(outcome->message.length, 10);
+}
+
+static int see_body(muster_task *task)
+{
+    const void *body;
+    size_t size;
+    muster_task_body(task, &body, &size);
+    assert_int_equal(muster_task_definition(task), body ? 12 : 0);
+    return muster_return_bytes(task, body, size);
+}
+
+static void a_task_sees_the_body_of_its_definition(void **state)
+{
+    struct fixture *fixture = *state;
+    struct outcome *outcome = fixture_run(fixture, see_body, MUSTER_NO_ARGS);
+    assert_true(bytes_equal(outcome->value, (struct bytes){"\xc4\0", 2}));
+    struct introduced *introduced = calloc(1, sizeof *introduced + 4);
+    introduced->key = 12;
+    introduced->length = 4;
+    memcpy(introduced->body, "body", 4);
+    fixture_hold(fixture, 0, MUSTER_MSGPACK, "\x90", 1)->introduced = introduced;
+    task_run(&fixture->task, fixture->held, "function", see_body, outcome);
+    assert_true(bytes_equal(outcome->value, (struct bytes){"\xc4\4body", 6}));
+    free(introduced);
+}
+
 static int backwards(muster_task *task)
 {
     const char *text;
@@ -215,6 +294,16 @@ static void a_failed_item_does_not_stop_the_others(void **state)
     assert_int_equal(fixture->page->tasks[1].item, 2);
 }
 
+static void a_failed_item_has_a_value_too(void **state)
+{
+    struct outcome *outcome =
+        fixture_run_payload(*state, fail_with_value, 2, MUSTER_MSGPACK, "\x92\x91\x01\x91\x00", 5);
+    static const char expected[] = "\x92\x96\x07\xaaValueError\xadno such thing\xadline 1\nline 2\x02\xc4\x01\x00"
+                                   "\x94\x07\xaaValueError\xadno such thing\xadline 1\nline 2";
+    assert_int_equal(outcome->status, 0);
+    assert_true(bytes_equal(outcome->value, (struct bytes){expected, sizeof expected - 1}));
+}
+
 static void chunks_of_nonsense_are_refused(void **state)
 {
     assert_int_equal(fixture_run_payload(*state, even, 3, MUSTER_MSGPACK, "\x92\x91\x04\x91\x06", 5)->status,
@@ -345,6 +434,11 @@ int main(void)
         TEST(arguments_that_are_not_msgpack_are_refused),
         TEST(opaque_payloads_go_through_untouched),
         TEST(errors_carry_kind_and_message),
+        TEST(an_error_carries_a_value_and_a_traceback),
+        TEST(a_value_that_is_too_long_is_left_out_of_the_error),
+        TEST(long_sentences_of_a_runtime_are_cut_between_characters),
+        TEST(a_task_sees_the_body_of_its_definition),
+        TEST(a_failed_item_has_a_value_too),
         TEST(a_task_cannot_pretend_to_be_the_pool),
         TEST(the_last_value_counts),
         TEST(values_that_cannot_be_are_refused),

@@ -23,7 +23,7 @@ struct said {
     enum message_type type;
     uint64_t ticket, status, state;
     char text[200];
-    size_t length; /* of the value or the message */
+    size_t length, value_length; /* of the value or the message; of a failure's value */
 };
 
 struct world {
@@ -74,6 +74,7 @@ static int hear(void *arg, const struct message *message)
         said.ticket = message->failure.ticket;
         said.status = message->failure.status;
         text = message->failure.message;
+        said.value_length = message->failure.value.length;
         break;
     case MESSAGE_CLAIM:
         said.ticket = message->claim.ticket;
@@ -220,6 +221,139 @@ static const struct said *find(const struct world *world, enum message_type type
 }
 
 /* ------------------------------------------------------------------------------------------------------------------ */
+
+static struct message introduction(uint64_t definition, const char *body)
+{
+    return (struct message){.type = MESSAGE_INTRODUCE,
+                            .introduce = {.definition = definition, .body = bytes_string(body)}};
+}
+
+static struct message assignment(uint64_t ticket, uint64_t definition)
+{
+    return (struct message){.type = MESSAGE_ASSIGN,
+                            .assign = {.ticket = ticket, .client = CLIENT, .number = 9, .definition = definition}};
+}
+
+static void forget(struct world *world, uint64_t definition)
+{
+    tell(world, (struct message){.type = MESSAGE_FORGET, .forget = {.definition = definition}});
+}
+
+/* Takes the next task, whose body this is; gives the body's key. */
+static uint64_t run_with_body(struct world *world, const char *body)
+{
+    struct held_task *task = take(world);
+    assert_non_null(task);
+    assert_int_equal(task->introduced->length, strlen(body));
+    assert_memory_equal(task->introduced->body, body, strlen(body));
+    uint64_t key = task->introduced->key;
+    finish(world, task, (struct bytes){"\x2a", 1});
+    return key;
+}
+
+static void a_task_finds_the_body_that_was_introduced(void **state)
+{
+    struct world *world = *state;
+    tell(world, introduction(5, "five"));
+    tell(world, introduction(6, "six"));
+    tell(world, assignment(1, 5));
+    tell(world, assignment(2, 6));
+    tell(world, assignment(3, 5));
+    tell(world, assignment(4, 0));
+    uint64_t key = run_with_body(world, "five");
+    assert_int_not_equal(run_with_body(world, "six"), key);
+    assert_int_equal(run_with_body(world, "five"), key);
+    struct held_task *task = take(world);
+    assert_null(task->introduced);
+    finish(world, task, (struct bytes){0});
+    struct message unknown = assignment(5, 7), again = introduction(5, "five");
+    assert_int_equal(worker_link_events.message(world->worker, &unknown), MUSTER_EPROTOCOL);
+    assert_int_equal(worker_link_events.message(world->worker, &again), MUSTER_EPROTOCOL);
+}
+
+static void a_body_is_kept_as_long_as_a_task_needs_it(void **state)
+{
+    struct world *world = *state;
+    tell(world, introduction(5, "five"));
+    tell(world, assignment(1, 5));
+    tell(world, assignment(2, 5));
+    struct held_task *task = take(world);
+    forget(world, 5);
+    forget(world, 99);
+    tell(world, introduction(5, "another five"));
+    tell(world, assignment(3, 5));
+    assert_memory_equal(task->introduced->body, "five", 4);
+    uint64_t key = task->introduced->key;
+    finish(world, task, (struct bytes){0});
+    assert_int_equal(run_with_body(world, "five"), key);
+    assert_int_not_equal(run_with_body(world, "another five"), key);
+}
+
+static void each_session_introduces_anew_and_what_is_held_keeps_its_body(void **state)
+{
+    struct world *world = *state;
+    tell(world, introduction(5, "five"));
+    tell(world, assignment(1, 5));
+    tell(world, assignment(2, 5));
+    struct held_task *task = take(world);
+    lose_session(world);
+    open_session(world, true, PAYLOAD_LIMIT_DEFAULT);
+    struct message unknown = assignment(10, 5);
+    assert_int_equal(worker_link_events.message(world->worker, &unknown), MUSTER_EPROTOCOL);
+    tell(world, introduction(5, "of another coordinator"));
+    tell(world, assignment(10, 5));
+    finish(world, task, (struct bytes){0});
+    uint64_t key = run_with_body(world, "five");
+    assert_int_not_equal(run_with_body(world, "of another coordinator"), key);
+}
+
+/* The first of two allocations. */
+static bool fail_large(void)
+{
+    memory_fail_hook = NULL;
+    return true;
+}
+
+static void a_body_that_does_not_fit_into_memory_is_a_failure(void **state)
+{
+    struct world *world = *state;
+    memory_fail_hook = fail_large;
+    tell(world, introduction(5, "five"));
+    memory_fail_hook = NULL;
+    tell(world, assignment(1, 5));
+    listen_to(world);
+    const struct said *said = find(world, MESSAGE_FAILURE, 1);
+    assert_non_null(said);
+    assert_int_equal(said->status, -MUSTER_ENOMEM);
+    assert_null(take(world));
+    forget(world, 5);
+    tell(world, introduction(6, "six"));
+    tell(world, assignment(2, 6));
+    run_with_body(world, "six");
+}
+
+static void a_failure_whose_value_is_too_long_is_told_without_it(void **state)
+{
+    struct world *world = *state;
+    static char value[5000];
+    open_session(world, true, 16384);
+    listen_to(world);
+    for (uint64_t ticket = 1; ticket <= 2; ticket++) {
+        assign(world, ticket, 0);
+        struct outcome outcome = {.status = MUSTER_ETASK,
+                                  .encoding = MUSTER_PICKLE,
+                                  .value = {value, ticket == 1 ? 4096 : 4097},
+                                  .message = bytes_string("it broke")};
+        assert_int_equal(worker_finish(world->worker, take(world), &outcome), 0);
+    }
+    listen_to(world);
+    assert_int_equal(find(world, MESSAGE_FAILURE, 1)->value_length, 4096);
+    assert_string_equal(find(world, MESSAGE_FAILURE, 1)->text, "it broke");
+    const struct said *said = find(world, MESSAGE_FAILURE, 2);
+    assert_int_equal(said->value_length, 0);
+    assert_int_equal(said->status, -MUSTER_ETASK);
+    assert_non_null(strstr(said->text, "it broke (the value of 4097 bytes"));
+}
 
 static void it_offers_its_functions_when_a_session_opens(void **state)
 {
@@ -684,6 +818,11 @@ int main(void)
         TEST(a_silent_coordinator_may_have_given_us_up),
         TEST(draining_gives_back_what_has_not_started),
         TEST(draining_without_a_coordinator_waits_only_for_outcomes),
+        TEST(a_task_finds_the_body_that_was_introduced),
+        TEST(a_body_is_kept_as_long_as_a_task_needs_it),
+        TEST(each_session_introduces_anew_and_what_is_held_keeps_its_body),
+        TEST(a_body_that_does_not_fit_into_memory_is_a_failure),
+        TEST(a_failure_whose_value_is_too_long_is_told_without_it),
         cmocka_unit_test_setup_teardown(after_max_tasks_it_drains_by_itself, set_up_short_lived, tear_down),
         TEST(progress_and_log_are_dropped_when_nobody_keeps_up),
         TEST(a_coordinator_that_makes_no_sense_is_refused),
