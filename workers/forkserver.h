@@ -13,7 +13,7 @@
  * taken from the credentials of the message, so whatever dies between fork and answer, there is no worker that nobody
  * knows; or, from the fork server, {number of the request, errno, sentence of at most 200 bytes}
  *
- * There is one request at a time. docs/protocol.md says what else a fork server in another language has to do.
+ * There is one request at a time. docs/workers.md says what else a fork server in another language has to do.
  */
 #ifndef WORKERS_FORKSERVER_H
 #define WORKERS_FORKSERVER_H

@@ -109,7 +109,8 @@ enum muster_type {
 
 /*
  * One value: a view that owns nothing. `data` and `size` (bytes) are set for strings, bytes, msgpack and opaque values
- * and belong to whoever made the value; a value inside a result lives as long as the result.
+ * and belong to whoever made the value; a value inside a result lives as long as the result, whose memory is nobody
+ * else's: a cast that takes the const away may write to it.
  */
 typedef struct muster_value {
     enum muster_type type;
@@ -165,7 +166,7 @@ typedef struct muster_pool_options {
     bool exec;                  /* workers offer the function "muster.exec": run commands */
     const char *const *fork_server; /* for workers of another language: the command (NULL-terminated) of a program that
                                        forks each worker when it is asked to; the first word is its path.
-                                       docs/protocol.md says what it has to do. NULL: workers are started by exec */
+                                       docs/workers.md says what it has to do. NULL: workers are started by exec */
     unsigned max_tasks;             /* replace a worker after so many tasks; 0: never */
     const char *initializer;        /* a function that each worker runs once before its first task, or NULL */
     muster_args initializer_args;
