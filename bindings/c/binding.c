@@ -122,6 +122,8 @@ struct bytes binding_payload(const muster_result *result, size_t index)
     if (call->mapped)
         return (struct bytes){call->mapped->data, call->mapped->length};
     const slot *value = &result->slots[index];
+    if (!call->block || !value->data)
+        return (struct bytes){NULL, 0};
     const char *start = call->block, *end = (const char *)value->data + value->size;
-    return (struct bytes){start, start ? (size_t)(end - start) : 0};
+    return (struct bytes){start, (size_t)(end - start)};
 }
