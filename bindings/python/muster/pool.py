@@ -16,6 +16,7 @@ import pickle
 import queue
 import sys
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ READ_AHEAD = 1024  # items that imap reads ahead of its consumer, if it is not t
 CHUNKS_PER_WORKER = 4
 CHUNK_BYTES = 4 << 20  # of arguments, beyond which the automatic choice does not go
 BATCH_CALLS, BATCH_BYTES = 4096, 4 << 20  # handed to C at a time
+PRIORITY_MAX = 1000
 EXIT_SECONDS = 10.0  # that the interpreter's end waits for a pool
 
 _CALL, _ITEMS, _ARGUMENTS = (bytes((kind,)) for kind in (reduction.CALL, reduction.ITEMS, reduction.ARGUMENTS))
@@ -377,12 +379,12 @@ class Pool:
     @property
     def _pool(self) -> list[_WorkerHandle]:
         """The worker processes, once all of them are there."""
-        import time
-
         end = time.monotonic() + EXIT_SECONDS
-        while self._state == RUN and len(self._muster.pids()) < self._processes and time.monotonic() < end:
+        while True:
+            pids = [worker["pid"] for worker in self.status(EXIT_SECONDS)["workers"] if worker["state"] != "dead"]
+            if len(pids) >= self._processes or time.monotonic() > end:
+                return [_WorkerHandle(pid) for pid in pids[: self._processes]]
             time.sleep(0.001)
-        return [_WorkerHandle(pid) for pid in self._muster.pids()][: self._processes]
 
     def _repopulate_pool(self) -> None:
         """For those who know multiprocessing's insides: workers are replaced without being asked."""
@@ -448,6 +450,8 @@ class Pool:
                 raise ValueError(f"timeout must be more than 0 s, not {timeout}")
             if retries < 0:
                 raise ValueError(f"retries must not be negative, as {retries} is")
+            if not -PRIORITY_MAX <= priority <= PRIORITY_MAX:
+                raise ValueError(f"priority must be from {-PRIORITY_MAX} to {PRIORITY_MAX}, not {priority}")
             try:
                 options = _muster.Options(
                     time_limit=timeout or 0, retries=retries, priority=priority, labels=list(key[3])

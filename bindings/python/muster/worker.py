@@ -137,6 +137,8 @@ def refuse_while_loading() -> None:
 def _format(error: BaseException) -> str:
     """The traceback, without the worker's own frames at its top."""
     trace = error.__traceback__
+    if trace is None:
+        return ""
     while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == _HERE:
         trace = trace.tb_next
     return "".join(traceback.format_exception(type(error), error, trace))
