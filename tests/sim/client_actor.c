@@ -109,8 +109,39 @@ static void invent(struct process *process, struct task *task)
     task->retry_lost_only = sim_chance(world, 30);
     if (sim_chance(world, 20) || task->behaviour >= RUN_HANG)
         task->limit_ns = (50 + sim_random(world, 1000)) * NS_PER_MS;
+    task->body = sim_chance(world, 40) ? (unsigned)sim_random(world, BODIES) : 0;
     task->nobody = sim_chance(world, 2);
     task->rare = !task->nobody && sim_chance(world, 10);
+}
+
+size_t client_body(const struct task *task, unsigned char *body)
+{
+    uint64_t whose = task->body < BODIES / 2 ? 0 : task->client->identity;
+    size_t length = task->body == BODIES - 1 ? MAX_BODY_BYTES : 20 + 40 * task->body;
+    snprintf((char *)body, 64, "body %u of %llx", task->body, (unsigned long long)whose);
+    size_t text = strlen((char *)body);
+    memset(body + text, 'b', length > text ? length - text : 0);
+    return length;
+}
+
+/* The definition of what the task calls, or NULL: a client cannot have as many as it likes, and must have been told how
+ * many. */
+static struct definition *define(struct process *process, struct task *task, const char *function)
+{
+    static unsigned char body[MAX_BODY_BYTES];
+    struct definition *definition;
+    if (process->link.welcome.definition_bytes == 0)
+        task->body = 0;
+    if (task->body == 0)
+        return NULL;
+    size_t length = client_body(task, body);
+    int status = client_define(process->client, function, NULL, (struct bytes){body, length}, &definition);
+    if (status == 0)
+        return definition;
+    if (status != MUSTER_ELIMIT)
+        sim_violate(process->world, "submit", "client_define gave %d", status);
+    task->body = 0;
+    return NULL;
 }
 
 static void submit(struct process *process)
@@ -135,12 +166,17 @@ static void submit(struct process *process)
                                .args = {args, sizeof args},
                                .tag = task};
     task->may_be_lost = process->cut || world->now_ns < world->unknown_until_ns;
-    world->task_count++;
-    process->to_submit--;
+    call.definition = define(process, task, call.function);
     int status = client_submit(process->client, &call, &task->number);
+    if (call.definition)
+        client_undefine(call.definition);
     sim_trace(world, "client %u submits task %u: %d", process->id, task->index, status);
+    if (status == MUSTER_ELIMIT)
+        return; /* its definitions are all in use */
     if (status != 0)
         sim_violate(world, "submit", "client_submit gave %d", status);
+    world->task_count++;
+    process->to_submit--;
 }
 
 static void change_mind(struct process *process)

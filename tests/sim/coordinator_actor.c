@@ -30,6 +30,8 @@ void coordinator_start(struct world *world)
     config.heartbeat_ns = config.coordinator.heartbeat_ns = SIM_HEARTBEAT_NS;
     config.coordinator.rejoin = world->plant != PLANT_NO_REJOIN;
     config.coordinator.domain = "";
+    config.coordinator.client_definition_bytes = SIM_CLIENT_BYTES;
+    config.coordinator.worker_definition_bytes = SIM_WORKER_BYTES;
     config.coordinator.pid = 1;
     config.push_url = "sim:push";
     struct random seed;

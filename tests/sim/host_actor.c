@@ -66,6 +66,10 @@ static int link_message(void *arg, const struct message *message)
     struct message changed = *message;
     if (process->world->plant == PLANT_IGNORE_LIMITS && message->type == MESSAGE_ASSIGN)
         changed.assign.flags &= ~(uint64_t)TASK_REPORT_START;
+    if (process->world->plant == PLANT_NO_BODY && message->type == MESSAGE_ASSIGN && message->assign.ticket % 5 == 3)
+        changed.assign.definition = 0;
+    if (process->world->plant == PLANT_WRONG_BODY && message->type == MESSAGE_INTRODUCE)
+        changed.introduce.body.length--;
     return worker_link_events.message(process->worker, &changed);
 }
 
@@ -119,6 +123,29 @@ void worker_reaped(struct world *world, struct event *event)
     supervisor_worker_ended(host->supervisor, process->slot, &event->end, world->now_ns);
 }
 
+/* What a task finds is what its client defined, and one key stands for one body. */
+static void check_body(struct process *process, const struct held_task *held, const struct task *task)
+{
+    static unsigned char expected[MAX_BODY_BYTES];
+    struct world *world = process->world;
+    const struct introduced *introduced = held->introduced;
+    size_t length = task->body ? client_body(task, expected) : 0;
+    if (!introduced != !task->body)
+        sim_violate(world, "the right body", "worker %u runs task %u %s", process->id, task->index,
+                    introduced ? "with a body that it does not have" : "without its body");
+    else if (introduced && (introduced->length != length || memcmp(introduced->body, expected, length) != 0))
+        sim_violate(world, "the right body", "worker %u runs task %u with the body of another (%zu bytes)", process->id,
+                    task->index, introduced->length);
+    if (!introduced || introduced->key >= 256)
+        return;
+    uint64_t which = task->body < BODIES / 2 ? task->body : task->client->identity * BODIES + task->body;
+    uint64_t *before = &process->body_of_key[introduced->key];
+    if (introduced->key == 0 || (*before && *before != which))
+        sim_violate(world, "the right body", "worker %u knows two bodies under the key %llu", process->id,
+                    (unsigned long long)introduced->key);
+    *before = which;
+}
+
 static void start_run(struct process *process, struct held_task *held)
 {
     struct world *world = process->world;
@@ -128,6 +155,7 @@ static void start_run(struct process *process, struct held_task *held)
         return;
     }
     sim_trace(world, "worker %u starts task %u", process->id, task->index);
+    check_body(process, held, task);
     process->running = held;
     process->running_task = task;
     process->run_started_ns = world->now_ns;

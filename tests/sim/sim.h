@@ -24,6 +24,10 @@
 #include "workers/worker.h"
 
 #define SIM_HEARTBEAT_NS (5 * NS_PER_S)
+#define BODIES 9 /* 0: none; the last is long, and half of the others are the same in every client */
+#define MAX_BODY_BYTES 300000
+#define SIM_CLIENT_BYTES 304000 /* room for a long definition and some short ones */
+#define SIM_WORKER_BYTES 2000
 #define MAX_PROCESSES 4096 /* ever started in one run */
 #define MAX_CLIENTS 4
 #define MAX_HOSTS 4
@@ -37,6 +41,8 @@ enum plant {
     PLANT_LOST_OUTCOME,    /* a client is not told */
     PLANT_RUN_TWICE,       /* a worker runs a task again */
     PLANT_WRONG_VALUE,     /* a worker answers with another task's value */
+    PLANT_WRONG_BODY,      /* a worker is introduced to the wrong body */
+    PLANT_NO_BODY,         /* a worker is given a task without its body */
     PLANT_BLAME_UNSTARTED, /* a supervisor says that more had been started than had */
     PLANT_NO_REJOIN,       /* the restarted coordinator does not wait for claims */
     PLANT_NO_SALVAGE,      /* a supervisor does not hand in a dead worker's outcomes */
@@ -88,6 +94,7 @@ struct process {
     unsigned slot;
     struct held_task *running;
     struct task *running_task;
+    uint64_t body_of_key[256]; /* which body a key stood for; 0: not seen yet */
     uint64_t run_started_ns, run_id;
     uint64_t identity;
 };
@@ -114,6 +121,7 @@ struct task {
     enum behaviour behaviour;
     uint64_t duration_ns, limit_ns, retries;
     bool retry_lost_only, nobody, rare;
+    unsigned body;
     unsigned starts, finishes, running;
     bool died_running; /* a worker died while it ran this */
     bool ran_to_limit; /* a run took at least limit_ns */
@@ -217,6 +225,8 @@ void coordinator_crash(struct world *world);
 void coordinator_pump(struct world *world);
 
 /* client_actor.c */
+/* Writes what the task is to find as its body; gives the length. */
+size_t client_body(const struct task *task, unsigned char *body);
 struct process *client_start(struct world *world);
 void client_crash(struct process *process);
 void client_act(struct process *process);

@@ -9,8 +9,9 @@
 #include <stdlib.h>
 
 const char *const plant_names[PLANT_COUNT] = {
-    "none",      "double-outcome", "lost-outcome", "run-twice",   "wrong-value",   "blame-unstarted",
-    "no-rejoin", "no-salvage",     "no-settle",    "kill-anyone", "ignore-limits", "spurious-cancel",
+    "none",       "double-outcome", "lost-outcome",    "run-twice",       "wrong-value",
+    "wrong-body", "no-body",        "blame-unstarted", "no-rejoin",       "no-salvage",
+    "no-settle",  "kill-anyone",    "ignore-limits",   "spurious-cancel",
 };
 
 uint64_t sim_random(struct world *world, uint64_t below)
