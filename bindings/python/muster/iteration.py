@@ -65,7 +65,7 @@ class Feed:
             on_done = None if self.abandoned or self.finished is None else self.finished.put
             result = self.pool._muster.submit(self.entry.definition, parts, self.options, on_done)
         except _muster.Error as error:
-            return self.end(errors.translate(error))
+            return self.end(self.pool._translate(error))
         if self.abandoned:
             return True
         self.submitted += 1
@@ -129,6 +129,11 @@ class Feed:
         self.unbounded = True
         self.signal()
         self.fill()
+
+    def wait(self) -> None:
+        """Until all is read and submitted."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.exhausted)
 
     def stop(self) -> None:
         """The pool is terminated."""

@@ -43,6 +43,9 @@ _NOTHING: dict[str, Any] = {}
 
 _open_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
+# Processes that have opened a pool: this one, and those that it was forked from.
+_opened: list[int] = []
+
 ApplyResult = AsyncResult
 IMapUnorderedIterator = IMapIterator
 
@@ -106,9 +109,7 @@ class Pool:
         self._state = INIT
         self._muster: Any = None
         self._owner = os.getpid()
-        worker = sys.modules.get("muster.worker")
-        if worker is not None:
-            worker.refuse_while_loading()
+        _refuse_to_open()
         local = url is None or url.startswith("local:")
         if processes is None and url and local and url[6:]:
             processes = int(url[6:]) if url[6:].isdigit() else 0
@@ -156,6 +157,8 @@ class Pool:
             if forward:
                 more["on_output"] = output.show_output
         try:
+            if not _opened:
+                _opened.append(self._owner)
             self._muster = _muster.Pool(url or "local:", **more)
         except _muster.Error as error:
             raise errors.translate(error) from None
@@ -353,11 +356,11 @@ class Pool:
     def terminate(self) -> None:
         """Ends the workers at once, whatever they do. Who waits for a result gets CancelledError."""
         self._state = TERMINATE
+        if self._muster is None or self._owner != os.getpid():  # a fork leaves its `with`: the pool is not its own
+            return
         for feed in list(self._feeds):
             feed.stop()
-        if self._muster is not None:
-            with self._forked():
-                self._muster.terminate()
+        self._muster.terminate()
 
     def join(self) -> None:
         """Waits for the end of a pool that was closed or terminated."""
@@ -365,14 +368,17 @@ class Pool:
             raise ValueError("Pool is still running")
         if self._state not in (CLOSE, TERMINATE):
             raise ValueError("In unknown state")
+        if self._owner != os.getpid():
+            return
         for feed in list(self._feeds):
             feed.finish()
         if self._state == CLOSE:
             for feed in list(self._feeds):
-                with feed.changed:
-                    feed.changed.wait_for(lambda feed=feed: feed.exhausted)  # type: ignore[misc]
-        with self._forked():
+                feed.wait()
+        try:
             self._muster.join(None)
+        except _muster.Error as error:
+            raise errors.translate(error) from None
 
     # -- questions
 
@@ -411,18 +417,11 @@ class Pool:
         if self._state != RUN:
             raise ValueError("Pool not running")
 
-    @contextlib.contextmanager
-    def _forked(self) -> Iterator[None]:
-        try:
-            yield
-        except _muster.Error as error:
-            raise self._translate(error) from None
-
     def _translate(self, error: _muster.Error) -> Exception:
         if self._owner != os.getpid():
             return RuntimeError(
-                f"this pool belongs to process {self._owner}; a process that was forked from it cannot use it, "
-                "and has to open its own before anything of muster is used in the parent, or be started by spawn"
+                f"this pool belongs to process {self._owner}: a process that was forked from it cannot use it. Start "
+                "such processes by the method `spawn` or `forkserver`, and open their pools there"
             )
         return errors.translate(error)
 
@@ -604,7 +603,7 @@ class Pool:
             self._close_now()
 
     def _close_now(self) -> None:
-        with self._forked():
+        if self._owner == os.getpid():
             self._muster.close()
 
     def _exit(self) -> None:
@@ -618,6 +617,17 @@ class Pool:
             self._muster.terminate()
             self._muster.join(EXIT_SECONDS)
             self._muster.free()
+
+
+def _refuse_to_open() -> None:
+    worker = sys.modules.get("muster.worker")
+    if worker is not None:
+        worker.refuse_while_loading()
+    if _opened and _opened[0] != os.getpid():
+        raise RuntimeError(
+            f"this process was forked from process {_opened[0]}, which had opened a pool: it cannot open one. Start such "
+            "processes by the method `spawn` or `forkserver`"
+        )
 
 
 @atexit.register
