@@ -709,10 +709,11 @@ def test_pools_leave_nothing_behind() -> None:
         pool.close()
         assert pool.join(LONG)
 
-    descriptors, counts = [], []
-    for _ in range(6):
+    counts = []
+    for round in range(6):
         use()
         counts.append(allocated())
-        descriptors.append(len(os.listdir("/proc/self/fd")))
+        if round == 0:
+            first = len(os.listdir("/proc/self/fd"))
+    wait_for(lambda: len(os.listdir("/proc/self/fd")) <= first)  # sockets are closed by a thread of theirs
     assert counts[-1] - counts[2] < 50, counts
-    assert descriptors[-1] <= descriptors[1], descriptors
