@@ -51,9 +51,9 @@ int forks_ask(struct forks *forks, const struct recipe *recipe, unsigned slot, u
         status = recipe_start_fork_server(recipe, &forks->socket, forks->server);
     if (status == 0)
         status = recipe_ask(recipe, forks->socket, ++forks->number, slot, identity, hatchling);
-    if (status != 0)
+    if (status != 0 && status != MUSTER_EWORKERS)
         return status;
-    forks->silent = false;
+    forks->silent = status != 0; /* how it ended is going to be known, and says more */
     forks->asked = hatchling;
     forks->deadline_ns = now_ns + forks->patience_ns;
     return 0;

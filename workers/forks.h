@@ -11,8 +11,9 @@
 
 #include "workers/recipe.h"
 
-#define FORKS_PATIENCE_NS (60 * NS_PER_S) /* for an answer; the first one takes as long as the program needs to start \
-                                           */
+#define FORKS_PATIENCE_NS                                                                       \
+    (60 * NS_PER_S) /* for an answer; the first one takes as long as the program needs to start \
+                     */
 #define FORKS_WORDS_BYTES 640
 
 struct forks {
@@ -30,7 +31,7 @@ struct forks {
 void forks_init(struct forks *forks, struct hatchling *server, uint64_t patience_ns);
 /* Can a worker be asked for now? */
 bool forks_ready(const struct forks *forks);
-/* Asks for a worker whose page is made. ESYSTEM, EWORKERS, ENOMEM with detail. To be called in the thread with which
+/* Asks for a worker whose page is made. ESYSTEM, ENOMEM with detail. To be called in the thread with which
  * it is to die. */
 int forks_ask(struct forks *forks, const struct recipe *recipe, unsigned slot, uint64_t identity,
               struct hatchling *hatchling, uint64_t now_ns);

@@ -290,7 +290,9 @@ int forkserver_ask(int socket, uint32_t number, const int descriptors[FORKSERVER
     while (sent < 0 && errno == EINTR);
     if (sent == (ssize_t)sizeof request)
         return 0;
-    return error_set(MUSTER_EWORKERS, "cannot ask the fork server for a worker: %s", strerror(errno));
+    if (errno == EPIPE || errno == ECONNRESET)
+        return error_set(MUSTER_EWORKERS, "the fork server has ended");
+    return error_errno("cannot ask the fork server for a worker");
 }
 
 /* The sender of a message, 0 if it did not say. */

@@ -56,8 +56,8 @@ enum forkserver_descriptor {
 
 /* The two ends of the socket, both to be closed on exec. ESYSTEM. */
 int forkserver_sockets(int *supervisor, int *fork_server);
-/* Asks for a worker; never waits. The descriptors are still the caller's. EWORKERS with detail: it has ended, or does
- * not read. */
+/* Asks for a worker; never waits. The descriptors are still the caller's. EWORKERS: it has ended. ESYSTEM with detail.
+ */
 int forkserver_ask(int socket, uint32_t number, const int descriptors[FORKSERVER_DESCRIPTORS]);
 
 struct forkserver_answer {

@@ -356,8 +356,8 @@ static void what_is_no_answer_is_refused(void **state)
 
 /* --- one fork server after the other ------------------------------------------------------------------------------ */
 
-/* Started again as "--deaf": a fork server that reads nothing; as "--plain": one that answers with a worker which is
- * its own child. */
+/* Started again as "--deaf": a fork server that reads nothing; as "--ended": one that ends at once; as "--plain": one
+ * that answers with a worker which is its own child. */
 __attribute__((noreturn)) static void run_deaf(void)
 {
     for (;;)
@@ -420,6 +420,29 @@ static void a_fork_server_that_does_not_answer_in_time_is_killed_and_replaced(vo
     recipe_free(recipe);
 }
 
+static void a_fork_server_that_ends_before_it_is_asked_is_told_with_how_it_ended(void **state)
+{
+    struct forks forks;
+    struct hatchling server, worker;
+    (void)state;
+    struct recipe *recipe = recipe_of("--ended");
+    forks_init(&forks, &server, 10 * NS_PER_S);
+    assert_int_equal(recipe_start_fork_server(recipe, &forks.socket, &server), 0);
+    struct pollfd ended = {server.pidfd, POLLIN, 0};
+    assert_int_equal(poll(&ended, 1, WAIT_MS), 1);
+    assert_int_equal(recipe_begin(&worker), 0);
+    assert_int_equal(forks_ask(&forks, recipe, 0, 1, &worker, 0), 0);
+    assert_int_equal(forks_hear(&forks, 0), 0);
+    forks_server_ended(&forks, "the last words", 0);
+    assert_int_equal(forks_hear(&forks, 0), MUSTER_EWORKERS);
+    assert_non_null(strstr(muster_last_error(), "exit status 3"));
+    assert_non_null(strstr(muster_last_error(), "the last words"));
+    assert_true(forks_ready(&forks));
+    recipe_forget(&worker);
+    page_unmap(worker.page);
+    recipe_free(recipe);
+}
+
 static void a_worker_that_is_no_child_of_ours_is_refused(void **state)
 {
     struct forks forks;
@@ -444,6 +467,8 @@ int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "--deaf") == 0)
         run_deaf();
+    if (argc == 2 && strcmp(argv[1], "--ended") == 0)
+        return 3;
     if (argc == 2 && strcmp(argv[1], "--plain") == 0)
         run_plain();
     const struct CMUnitTest tests[] = {
@@ -454,6 +479,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_fork_server_ends_at_a_request_without_descriptors),
         cmocka_unit_test(what_is_no_answer_is_refused),
         cmocka_unit_test(a_fork_server_that_does_not_answer_in_time_is_killed_and_replaced),
+        cmocka_unit_test(a_fork_server_that_ends_before_it_is_asked_is_told_with_how_it_ended),
         cmocka_unit_test(a_worker_that_is_no_child_of_ours_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
