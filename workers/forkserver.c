@@ -32,6 +32,14 @@
 #define EXIT_BROKEN 1
 #define THREAD_WORDS 256 /* the C library's record of a thread is looked through so far */
 
+#if defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER
+#endif
+#endif
+
 struct request {
     uint32_t version, number;
 };
@@ -121,8 +129,8 @@ static unsigned thread_count(void)
 {
     struct stat info;
     unsigned count = stat("/proc/self/task", &info) == 0 && info.st_nlink > 2 ? (unsigned)info.st_nlink - 2 : 1;
-#if defined(__SANITIZE_THREAD__)
-    count -= count > 1; /* the sanitizer has one of its own */
+#ifdef THREAD_SANITIZER
+    count -= count > 1; /* it has one of its own */
 #endif
     return count;
 }
