@@ -26,7 +26,9 @@
 #include <nng/protocol/reqrep0/req.h>
 #include <nng/supplemental/util/platform.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "core/clock.h"
 #include "core/errors.h"
@@ -611,9 +613,23 @@ static int poll_open(struct transport *transport)
     return 0;
 }
 
+int transport_claim_process(void)
+{
+    static _Atomic pid_t owner;
+    pid_t unowned = 0;
+    if (atomic_compare_exchange_strong(&owner, &unowned, getpid()) || unowned == getpid())
+        return 0;
+    return error_set(MUSTER_EINVAL,
+                     "this process was forked by process %d, which had used muster, and cannot use it itself: start it "
+                     "by exec (in Python: by the start method \"spawn\" or \"forkserver\"), or fork before",
+                     (int)unowned);
+}
+
 int transport_start(struct transport **out, const char *url, struct link *link, pthread_mutex_t *mutex)
 {
     int status = url_check(url);
+    if (status == 0)
+        status = transport_claim_process();
     if (status != 0)
         return status;
     struct transport *transport = memory_zero(sizeof *transport);

@@ -11,6 +11,10 @@
 
 struct transport;
 
+/* May this process use NNG? Not if it was forked by one that did: NNG would end it. MUSTER_EINVAL with detail; from 0
+ * on this process counts as one that does. */
+int transport_claim_process(void);
+
 /* Starts to connect in the background; never waits. Mutex not held; it is locked around every call into `link`, and
  * *transport is set before the first of them. MUSTER_EURL, MUSTER_ENOMEM, MUSTER_ESYSTEM with detail. */
 int transport_start(struct transport **transport, const char *url, struct link *link, pthread_mutex_t *mutex);

@@ -30,6 +30,7 @@
 #include "core/hash.h"
 #include "core/log.h"
 #include "core/segment.h"
+#include "core/transport.h"
 #include "server/listener.h"
 
 #define LISTENERS_LIMIT 16
@@ -671,6 +672,8 @@ static struct server *server_new(const struct server_config *config)
 int server_start(struct server **server, const struct server_config *config)
 {
     int status = config_check(config);
+    if (status == 0)
+        status = transport_claim_process();
     if (status != 0)
         return status;
     struct server *started = server_new(config);

@@ -154,6 +154,24 @@ static void a_task_that_forks_has_one_outcome(void **state)
     close_and_check(pool);
 }
 
+static void a_forked_child_of_a_process_with_a_pool_gets_errors(void **state)
+{
+    int wait_status;
+    muster_pool *pool = open_local(LOCAL), *other;
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        bool right = muster_pool_close(pool) == MUSTER_EINVAL && muster_pool_free(pool) == MUSTER_EINVAL &&
+                     muster_pool_open(&other, LOCAL, &(muster_pool_options){.exec = true}) == MUSTER_EINVAL &&
+                     strstr(muster_last_error(), "exec") != NULL;
+        _exit(right ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &wait_status, 0), child);
+    assert_int_equal(wait_status, 0);
+    assert_alive(pool);
+    close_and_check(pool);
+}
+
 static void a_child_that_a_task_leaves_behind_goes_with_the_pool(void **state)
 {
     const muster_error *error;
@@ -297,6 +315,7 @@ int main(void)
         E2E_TEST(a_task_without_memory_fails_and_the_pool_goes_on),
         E2E_TEST(a_task_that_closes_every_descriptor_has_one_outcome),
         E2E_TEST(a_task_that_forks_has_one_outcome),
+        E2E_TEST(a_forked_child_of_a_process_with_a_pool_gets_errors),
         E2E_TEST(a_child_that_a_task_leaves_behind_goes_with_the_pool),
         E2E_TEST(a_task_may_print_megabytes),
         E2E_TEST(a_time_limit_ends_a_task_that_ignores_signals),

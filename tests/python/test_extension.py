@@ -584,6 +584,12 @@ def test_a_forked_child_gets_errors_and_does_no_harm(pool: Pool) -> None:
                     status = number + 1
         if value(ready) != "kept":
             status = 100
+        try:
+            open_pool()
+            status = 101
+        except Error as error:
+            if error.args[0] != _muster.EINVAL or "exec" not in error.args[1]:
+                status = 102
         del pool, ready, running, define, use
         gc.collect()
         os._exit(status)
