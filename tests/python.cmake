@@ -57,7 +57,8 @@ function(python_version version interpreter)
         add_test(NAME ${name} COMMAND env "${environment}/bin/python" -m pytest -q -p no:cacheprovider "${script}"
                  WORKING_DIRECTORY "${environment}")
         muster_test(${name} python 300)
-        set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+        set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT PYTHONDONTWRITEBYTECODE=1
+                                          "PYTHONPATH=${CMAKE_CURRENT_SOURCE_DIR}/python") # for workers elsewhere too
         set_property(TEST ${name} APPEND PROPERTY FIXTURES_REQUIRED python-${version})
     endforeach()
     if(checks)

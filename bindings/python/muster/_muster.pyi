@@ -13,8 +13,8 @@ class Error(Exception):
     """A muster function failed: args are (status, detail)."""
 
 class TaskStopped(BaseException):
-    """Raised in a worker's main thread, once for a task, when the task is to stop: it was cancelled, or is over its time
-    limit. Task.cancelled() is true from then on."""
+    """Raised in a worker's main thread, once for a task, when the task is to stop: it was cancelled, or is over its
+    time limit. Task.cancelled() is true from then on."""
 
 class Failure(NamedTuple):
     """Why a call failed: struct muster_error, with what the worker's language added."""
@@ -125,7 +125,8 @@ class Result:
     def fileno(self) -> int: ...
     def __len__(self) -> int: ...
     def parts(self, index: int = 0) -> list[memoryview] | None:
-        """The binaries of the payload of call `index`, without copying; None if it failed. The memory may be written to."""
+        """The binaries of the payload of call `index`, without copying; None if it failed. The memory may be written
+        to."""
 
     def raw(self, index: int = 0) -> memoryview | None:
         """The whole payload (one msgpack value)."""
@@ -152,17 +153,17 @@ class Task:
     def cancelled(self) -> bool: ...
 
 def serve_forks(fd: int) -> int:
-    """The fork server's loop: forks a worker for each request that comes by the socket `fd`, and returns, in the child, the
-    descriptor of its hand-over. Ends the process when the socket does."""
+    """The fork server's loop: forks a worker for each request that comes by the socket `fd`, and returns, in the child,
+    the descriptor of its hand-over. Ends the process when the socket does."""
 
 def serve(
     launch_fd: int, functions: Sequence[str], call: Callable[[Task], Sequence[Buffer] | Buffer | None]
 ) -> NoReturn:
-    """The worker's loop, in the main thread: `call` runs each task and gives the parts of its result, a list, or the whole
-    payload (a bytes-like object), or None after Task.fail(). What it raises is the task's failure. The initializer is a
-    call too, of a task without a body. Never returns: when the worker is to end in good order (drained, replaced), Python
-    is finalized as at the end of any program (threads are waited for, atexit runs, streams are written), and the process
-    ends."""
+    """The worker's loop, in the main thread: `call` runs each task and gives the parts of its result, a list, or the
+    whole payload (a bytes-like object), or None after Task.fail(). What it raises is the task's failure. The
+    initializer is a call too, of a task without a body. Never returns: when the worker is to end in good order
+    (drained, replaced), Python is finalized as at the end of any program (threads are waited for, atexit runs, streams
+    are written), and the process ends."""
 
 class Supervisor:
     """Workers for the musterd at `url`, as the program muster-worker runs them."""
