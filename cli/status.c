@@ -204,6 +204,29 @@ static uint64_t queued_of(json_t *lanes, const char *function, bool *served)
     return queued;
 }
 
+/* A line for each definition of the function that has a body of its own. */
+static void add_definitions(struct table *table, json_t *lanes, const char *function)
+{
+    json_t *lane;
+    size_t index;
+    char text[80];
+    json_array_foreach(lanes, index, lane)
+    {
+        uint64_t definition = count_of(lane, "definition");
+        if (definition == 0 || strcmp(text_of(lane, "function"), function) != 0)
+            continue;
+        snprintf(text, sizeof text, "  #%llu, %llu bytes", (unsigned long long)definition,
+                 (unsigned long long)count_of(lane, "body_bytes"));
+        table_add(table, text);
+        table_add_count(table, count_of(lane, "queued"));
+        table_add_count(table, count_of(lane, "count"));
+        table_add_count(table, count_of(lane, "failures"));
+        table_add(table, format_seconds(real_of(lane, "mean_seconds"), text, sizeof text));
+        table_add(table, "");
+        table_add(table, "");
+    }
+}
+
 static void put_functions(struct buffer *out, json_t *functions, json_t *lanes)
 {
     static const char *const heads[] = {"FUNCTION", "QUEUED", "DONE", "FAILED", "MEAN", "A SECOND", ""};
@@ -224,6 +247,7 @@ static void put_functions(struct buffer *out, json_t *functions, json_t *lanes)
         snprintf(text, sizeof text, "%.1f", real_of(function, "per_second"));
         table_add(&table, text);
         table_add(&table, served ? "" : "no worker offers it");
+        add_definitions(&table, lanes, text_of(function, "name"));
     }
     if (json_array_size(functions) > 0) {
         put_text(out, "\n");

@@ -57,6 +57,8 @@ static void write_workers(struct json *json, const struct coordinator *coordinat
         json_write_uint(json, "pid", worker->pid);
         json_write_string(json, "state", worker_state(worker));
         json_write_string(json, "function", worker->head ? task_function_name(worker->head) : NULL);
+        json_write_uint(json, "definition",
+                        worker->head && worker->head->queue ? worker->head->queue->lane->definition : 0);
         json_write_real(json, "function_seconds", worker->head ? (double)(now_ns - worker->head_ns) / 1e9 : 0);
         json_write_uint(json, "held", worker->open);
         json_write_uint(json, "succeeded", worker->done);
