@@ -186,9 +186,7 @@ class Calls(Shared):
 
     def test_threads_share_a_pool(self) -> None:
         found: list[Any] = []
-        threads = [
-            threading.Thread(target=lambda: found.append(self.pool.map(square, range(50), 1))) for _ in range(4)
-        ]
+        threads = [threading.Thread(target=lambda: found.append(self.pool.map(square, range(50), 1))) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

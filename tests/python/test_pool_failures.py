@@ -288,9 +288,8 @@ class Initializers(unittest.TestCase):
                 pool.map_async(square, [3]).get(LONG)
 
     def test_an_initializer_that_exits(self) -> None:
-        with multiprocessing.Pool(1, os._exit, (5,)) as pool:
-            with self.assertRaises(Error):
-                pool.apply_async(square, (3,)).get(LONG)
+        with multiprocessing.Pool(1, os._exit, (5,)) as pool, self.assertRaises(Error):
+            pool.apply_async(square, (3,)).get(LONG)
 
     def test_an_initializer_that_cannot_be_sent(self) -> None:
         with self.assertRaises(TypeError):
@@ -376,7 +375,11 @@ class Processes(unittest.TestCase):
             with open(path, "w") as file:
                 file.write(textwrap.dedent(text) + textwrap.indent(textwrap.dedent(body), "    "))
             process = subprocess.Popen(
-                [sys.executable, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+                [sys.executable, path],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
             )
             assert process.stdout
             self.assertEqual(process.stdout.readline(), "running\n")
@@ -485,7 +488,8 @@ pool.terminate()
                 ),
                 (
                     "__main__.py",
-                    "import muster\ndef f(x):\n    return x * 5\nwith muster.Pool(1) as pool:\n    print(pool.map(f, [2]))\n",
+                    "import muster\ndef f(x):\n    return x * 5\n"
+                    "with muster.Pool(1) as pool:\n    print(pool.map(f, [2]))\n",
                 ),
             ):
                 with open(os.path.join(package, name), "w") as file:

@@ -228,7 +228,9 @@ class Main(unittest.TestCase):
         import tempfile
 
         with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
-            file.write("name = __name__\ndef f():\n    return name\nran = False\nif __name__ == '__main__':\n    ran = True\n")
+            file.write(
+                "name = __name__\ndef f():\n    return name\nran = False\nif __name__ == '__main__':\n    ran = True\n"
+            )
             file.flush()
             module = self.load(reduction.Main("", file.name, b""))
             self.assertEqual(module.f(), "__mp_main__")  # type: ignore[attr-defined]
