@@ -33,6 +33,7 @@
 #include "core/clock.h"
 #include "core/errors.h"
 #include "core/log.h"
+#include "core/nng_support.h"
 #include "core/transport.h"
 
 #define URL_BYTES 1024
@@ -40,7 +41,6 @@
 #define PAUSE_LOCAL_NS (500 * NS_PER_MS) /* ... up to this on one host, */
 #define PAUSE_FAR_NS (2 * NS_PER_S)      /* and this elsewhere */
 #define STEADY_NS NS_PER_S               /* a connection that lasted so long was a good one: the first pause again */
-#define NO_SECOND_MS (24 * 3600 * 1000)  /* NNG is not to connect again by itself */
 #define DIAL_LIMIT_NS (5 * NS_PER_S)     /* an attempt that takes longer is given up: the network may be back by now */
 #define GOODBYE_NS (500 * NS_PER_MS)     /* how long a stop waits for a coordinator that may not be there */
 #define HEADER_SLACK 64                  /* what NNG's own headers add to a frame */
@@ -101,13 +101,6 @@ struct transport {
 };
 
 static void transport_run(struct transport *transport);
-
-static int nng_failed(const char *what, int error)
-{
-    if (error == NNG_ENOMEM)
-        return error_memory();
-    return error_set(MUSTER_ESYSTEM, "%s: %s", what, nng_strerror(error));
-}
 
 static nng_msg *message_of(struct bytes frame)
 {
@@ -191,15 +184,26 @@ static bool line_disconnected(struct line *line, nng_pipe pipe)
     return true;
 }
 
+/* After a connection's end NNG's dialer would make the next one by itself. It does that when it has told us of the end;
+ * so this is the moment to stop it. Stopped later, it might drop a connection that has just been made: see
+ * server/listener.h for what that does to the other side. */
+static void dialer_stop(nng_pipe pipe, nng_pipe_ev event)
+{
+    if (event == NNG_PIPE_EV_REM_POST)
+        nng_dialer_close(nng_pipe_dialer(pipe));
+}
+
 static void req_event(nng_pipe pipe, nng_pipe_ev event, void *arg)
 {
     struct transport *transport = arg;
+    dialer_stop(pipe, event);
     if (!transport_enter(transport))
         return;
     if (event == NNG_PIPE_EV_ADD_POST)
         line_connected(&transport->req, pipe);
     else
         line_disconnected(&transport->req, pipe);
+    log_debug("%s: %s", transport->url, event == NNG_PIPE_EV_ADD_POST ? "connected" : "the connection has ended");
     pthread_cond_signal(&transport->connect);
     pthread_mutex_unlock(transport->mutex);
 }
@@ -215,6 +219,7 @@ static void push_leave(struct transport *transport)
 static void push_event(nng_pipe pipe, nng_pipe_ev event, void *arg)
 {
     struct transport *transport = arg;
+    dialer_stop(pipe, event);
     if (!transport_enter(transport))
         return;
     if (event == NNG_PIPE_EV_ADD_POST) {
@@ -264,8 +269,6 @@ static int line_dial(struct transport *transport, struct line *line, const char 
     transport->dial_until_ns = clock_now_ns() + DIAL_LIMIT_NS;
     timer_arm(transport);
     pthread_mutex_unlock(transport->mutex);
-    nng_dialer_set_ms(line->dialer, NNG_OPT_RECONNMINT, NO_SECOND_MS);
-    nng_dialer_set_ms(line->dialer, NNG_OPT_RECONNMAXT, NO_SECOND_MS);
     error = nng_dialer_start(line->dialer, 0);
     pthread_mutex_lock(transport->mutex);
     transport->dial_until_ns = NEVER_NS;

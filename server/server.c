@@ -29,6 +29,7 @@
 #include "core/errors.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "core/nng_support.h"
 #include "core/segment.h"
 #include "core/transport.h"
 #include "server/listener.h"
@@ -560,11 +561,6 @@ static int config_check(const struct server_config *config)
                 config->listen[i]);
     }
     return 0;
-}
-
-static int nng_failed(const char *what, int code)
-{
-    return code == NNG_ENOMEM ? error_memory() : error_set(MUSTER_ESYSTEM, "%s: %s", what, nng_strerror(code));
 }
 
 static int sockets_open(struct server *server)

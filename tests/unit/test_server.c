@@ -433,7 +433,7 @@ static void connections_that_vanish_before_they_are_accepted_stop_nothing(void *
     struct remote before;
     assert_int_equal(start(&server, ipc_url("vanish"), NULL, NULL), 0);
     remote_open(&before, server_url(server, 0), 1);
-    for (uint64_t i = 0; i < 12; i++) {
+    for (uint64_t i = 0; i < 4; i++) {
         connect_and_vanish(i % 2 ? "vanish" : "vanish.push");
         check_service(server_url(server, 0), 2 + i);
     }
@@ -656,6 +656,27 @@ static void a_peer_that_reads_no_answers_does_not_keep_others_out(void **state)
     server_stop(server);
 }
 
+/* NNG 1.5.2 can forget an operation then, and wait for it when it takes the connection apart: core/nng_support.c. */
+static void peers_that_are_disconnected_while_they_send_stop_nothing(void **state)
+{
+    (void)state;
+    const unsigned char request[1 + 8 + 4 + 7] = "\1\0\0\0\0\0\0\0\13\200\0\0\1garbage";
+    char answers[4096];
+    struct server *server;
+    struct server_config config;
+    server_config_defaults(&config);
+    config.hub.handshake_ns = 5 * NS_PER_MS;
+    assert_int_equal(start(&server, ipc_url("wordy"), NULL, &config), 0);
+    for (int i = 0; i < 200; i++) {
+        int fd = begin_connection("wordy");
+        while (send(fd, request, sizeof request, MSG_NOSIGNAL | MSG_DONTWAIT) > 0 || errno == EAGAIN)
+            recv(fd, answers, sizeof answers, MSG_DONTWAIT);
+        close(fd);
+    }
+    check_service(server_url(server, 0), 1);
+    server_stop(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -676,6 +697,7 @@ int main(void)
         cmocka_unit_test(strangers_are_disconnected_when_the_time_for_a_handshake_is_over),
         cmocka_unit_test(a_request_of_a_stranger_is_small),
         cmocka_unit_test(a_peer_that_reads_no_answers_does_not_keep_others_out),
+        cmocka_unit_test(peers_that_are_disconnected_while_they_send_stop_nothing),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
