@@ -485,6 +485,288 @@ def test_a_pool_collected_in_its_own_callback_ends_without_a_deadlock() -> None:
     wait_for(lambda: not any(map(alive, pids)))
 
 
+# --- workers -----------------------------------------------------------------------------------------------------
+
+WORKER = """
+import os, sys, threading, time
+from muster import _muster
+
+kept = []
+notes = []
+
+
+def echo(task, parts):
+    return parts
+
+
+def identity(task, parts):
+    return {1: parts, 2: tuple(parts), 3: task.raw()}[len(parts)]
+
+
+def pid(task, parts):
+    return [str(os.getpid()).encode()]
+
+
+def raises(task, parts):
+    raise LookupError(parts[1].tobytes().decode())
+
+
+def fails(task, parts):
+    task.fail("Kind", "a sentence", "a traceback", b"a value")
+
+
+def bodies(task, parts):
+    return [task.body(), str(task.definition()).encode(), task.function.encode(), task.worker.encode()]
+
+
+def keep(task, parts):
+    parts[1][:1] = b"K"
+    kept[:] = [parts[1]]
+    return [b""]
+
+
+def give_kept(task, parts):
+    return kept
+
+
+def sleep(task, parts):
+    try:
+        time.sleep(60)
+    except _muster.TaskStopped:
+        notes.append(b"stopped" if task.cancelled() else b"?")
+        raise
+
+
+def spin(task, parts):
+    while True:
+        pass
+
+
+def swallow(task, parts):
+    for attempt in range(2):
+        try:
+            time.sleep(60 if attempt == 0 else 0.2)
+        except _muster.TaskStopped:
+            notes.append(b"swallowed")
+    return [b"in vain"]
+
+
+def give_notes(task, parts):
+    given = list(notes)
+    notes.clear()
+    return given
+
+
+def old_task(task, parts):
+    old, kept[:] = kept[0] if kept else None, [task]
+    errors = []
+    for use in (old.parts, old.raw, old.body, old.definition, old.cancelled, lambda: old.function) if old else ():
+        try:
+            use()
+        except _muster.Error as error:
+            errors.append(str(error.args[0]).encode())
+    return errors
+
+
+def wrong(task, parts):
+    return {b"none": None, b"number": 5, b"list": [5], b"msgpack": b"\\xc1"}[parts[1].tobytes()]
+
+
+def leave_thread(task, parts):
+    def run():
+        for _ in range(100):
+            time.sleep(0.001)
+            notes.append(b"")
+    threading.Thread(target=run, daemon=True).start()
+    return []
+
+
+def at_end(task, parts):
+    import atexit
+    atexit.register(lambda: print("the end", flush=True))
+    return []
+
+
+def nest(task, parts):
+    pool = _muster.Pool("local:1", fork_server=[sys.executable, parts[1].tobytes().decode()])
+    result = pool.submit(pool.define("python"), [b"echo", b"inside"])
+    result.wait(30)
+    return result.parts()
+
+
+def call(task):
+    try:
+        parts = task.parts()
+    except _muster.Error as error:
+        return [str(error.args[0]).encode()]
+    return globals()[parts[0].tobytes().decode()](task, parts)
+
+
+if __name__ == "__main__":
+    launch = _muster.serve_forks(int(os.environ["MUSTER_FORK_SERVER_FD"]))
+    _muster.serve(launch, ["python"], call)
+"""
+
+
+@pytest.fixture(scope="module")
+def worker_program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("worker") / "worker.py"
+    path.write_text(WORKER)
+    return str(path)
+
+
+def open_python(program: str, workers: int = 1, **options: object) -> Pool:
+    return Pool(f"local:{workers}", fork_server=[sys.executable, program], **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def python(worker_program: str) -> Iterator[Pool]:
+    made = open_python(worker_program)
+    yield made
+    made.terminate()
+    made.free()
+
+
+def ask(pool: Pool, *parts: bytes, **options: object) -> list[bytes] | _muster.Failure:
+    result = pool.submit(pool.define("python"), parts, Options(**options))  # type: ignore[arg-type]
+    assert result.wait(LONG)
+    received = result.parts()
+    if received is not None:
+        return [bytes(part) for part in received]
+    failure = result.failure()
+    assert failure is not None
+    return failure
+
+
+def test_a_python_worker_answers_with_parts_or_a_payload(python: Pool) -> None:
+    many = [b"x" * size for size in (0, 1, 300, 70_000, 300_000, 1, 2, 3, 4, 5)]
+    assert ask(python, b"echo", *many) == [b"echo", *many]
+    for parts in ((b"identity",), (b"identity", b"2"), (b"identity", b"2", b"3" * 300_000)):
+        assert ask(python, *parts) == list(parts)
+    numbers = numpy.arange(2_000_000)
+    result = python.submit(python.define("python"), [b"echo", numbers])
+    assert result.wait(LONG)
+    parts = result.parts()
+    assert parts is not None
+    back = numpy.frombuffer(parts[1], numbers.dtype)
+    assert (back == numbers).all() and back.flags.writeable
+
+
+def test_what_a_python_worker_raises_or_gives_wrongly_is_a_failure(python: Pool) -> None:
+    failure = ask(python, b"raises", b"why")
+    assert failure[:3] == (_muster.ETASK, "LookupError", "why")
+    failure = ask(python, b"fails")
+    assert failure[:4] == (_muster.ETASK, "Kind", "a sentence", "a traceback")
+    assert isinstance(failure, _muster.Failure) and failure.value == b"a value"
+    for what in (b"none", b"number", b"list"):
+        failure = ask(python, b"wrong", what)
+        assert isinstance(failure, _muster.Failure) and failure.kind == "TypeError", failure
+    failure = ask(python, b"wrong", b"msgpack")
+    assert isinstance(failure, _muster.Failure) and failure.status == _muster.EENCODING
+    assert ask(python, b"echo") == [b"echo"]
+
+
+def test_a_worker_is_asked_for_parts_of_something_else(python: Pool) -> None:
+    result = python.submit_raw(python.define("python"), msgpack.packb([1, "text"]))
+    assert result.wait(LONG)
+    parts = result.parts()
+    assert parts is not None and bytes(parts[0]) == str(_muster.ETYPE).encode()
+
+
+def test_definitions_with_bodies_are_told_apart(python: Pool) -> None:
+    seen = set()
+    for body in (b"", b"one", b"two", b"one", b"x" * 500_000):
+        result = python.submit(python.define("python", body), [b"bodies"])
+        assert result.wait(LONG)
+        parts = result.parts()
+        assert parts is not None and parts[0] == body and parts[2] == b"python" and bytes(parts[3]).endswith(b"/0")
+        seen.add((len(body), body[:1], bytes(parts[1])))
+    assert len(seen) == 4 and (0, b"", b"0") in seen
+
+
+@pytest.mark.parametrize("size", [5, 5000, 500_000])
+def test_the_memory_of_arguments_outlives_the_task_and_may_be_written_to(python: Pool, size: int) -> None:
+    assert ask(python, b"keep", b"a" * size) == [b""]
+    for _ in range(5):
+        ask(python, b"echo", b"b" * size)
+    assert ask(python, b"give_kept") == [b"K" + b"a" * (size - 1)]
+
+
+def test_a_task_that_is_over_says_so(python: Pool) -> None:
+    assert ask(python, b"old_task") == []
+    assert ask(python, b"old_task") == [str(_muster.EINVAL).encode()] * 6
+
+
+@pytest.mark.parametrize("what", [b"sleep", b"spin"])
+def test_a_python_task_that_is_to_stop_is_stopped_wherever_it_is(python: Pool, what: bytes) -> None:
+    [pid] = ask(python, b"pid")
+    failure = ask(python, what, time_limit=0.05, grace=LONG)
+    assert failure[0] == _muster.ETIMEDOUT
+    assert ask(python, b"pid") == [pid]
+    assert ask(python, b"give_notes") == [b"stopped"][: what == b"sleep"]
+
+
+def test_a_cancelled_python_task_is_stopped(python: Pool) -> None:
+    [pid] = ask(python, b"pid")
+    result = python.submit(python.define("python"), [b"sleep"], Options(grace=LONG))
+    assert not result.wait(0.05)
+    result.cancel()
+    assert result.wait(LONG)
+    failure = result.failure()
+    assert failure is not None and failure.status == _muster.ECANCELED
+    assert ask(python, b"pid") == [pid]
+
+
+def test_a_task_is_told_to_stop_once_and_what_follows_is_left_alone(python: Pool) -> None:
+    failure = ask(python, b"swallow", time_limit=0.05, grace=LONG)
+    assert failure[0] == _muster.ETIMEDOUT
+    assert ask(python, b"give_notes") == [b"swallowed"]
+
+
+def test_a_python_task_that_cannot_be_stopped_is_killed(python: Pool) -> None:
+    [pid] = ask(python, b"pid")
+    failure = ask(python, b"swallow", time_limit=0.05, grace=0.05)
+    assert failure[0] == _muster.ETIMEDOUT
+    assert ask(python, b"pid") != [pid]
+
+
+def test_threads_that_a_task_leaves_run_while_the_worker_waits(python: Pool) -> None:
+    ask(python, b"leave_thread")
+    count = 0
+
+    def counted() -> bool:
+        nonlocal count
+        count += len(ask(python, b"give_notes"))
+        return count == 100
+
+    wait_for(counted)
+
+
+def test_a_worker_that_has_done_its_tasks_ends_as_python_programs_do(worker_program: str) -> None:
+    lines: list[bytes] = []
+    pool = open_python(worker_program, max_tasks=2, on_output=lambda stream, worker, line: lines.append(line))
+    [pid] = ask(pool, b"pid")
+    ask(pool, b"at_end")
+    assert ask(pool, b"pid") != [pid]
+    wait_for(lambda: lines == [b"the end"])
+    pool.close()
+    assert pool.join(LONG)
+
+
+def test_a_pool_of_python_workers_in_a_python_worker(python: Pool, worker_program: str) -> None:
+    assert ask(python, b"nest", worker_program.encode()) == [b"echo", b"inside"]
+
+
+def test_labels_of_a_call_choose_among_the_workers(worker_program: str) -> None:
+    pool = open_python(worker_program, labels=["kind=small"])
+    assert ask(pool, b"echo", labels=["kind=small"]) == [b"echo"]
+    failure = ask(pool, b"echo", labels=["kind=large"])
+    assert failure[0] == _muster.ENOFUNCTION
+    with pytest.raises(TypeError):
+        Options(labels="kind=small")
+    pool.free()
+
+
 # --- the process around it ---------------------------------------------------------------------------------------
 
 
