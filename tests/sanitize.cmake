@@ -48,7 +48,9 @@ function(muster_sanitize_test name label)
 endfunction()
 
 add_test(NAME sanitizer.start COMMAND sh -c "rm -rf \"$1\" && mkdir -p \"$1\"" sh "${MUSTER_REPORT_DIR}")
-add_test(NAME sanitizer.reports COMMAND sh -c "cd \"$1\" && set -- report.* && [ -e \"$1\" ] || exit 0
+# An allocation that fails, as some tests want it to, is said in a report too, but is none.
+add_test(NAME sanitizer.reports COMMAND sh -c "cd \"$1\" || exit 1; set -- $(grep -lvs 'WARNING.*failed to allocate' report.*)
+    [ $# -gt 0 ] || exit 0
     echo \"$# reports in $PWD, the first of them:\"; head -n 60 \"$1\"; grep -h SUMMARY \"$@\" | sort | uniq -c; exit 1"
                                         sh "${MUSTER_REPORT_DIR}")
 set_tests_properties(sanitizer.start PROPERTIES FIXTURES_SETUP sanitizer LABELS "e2e;cli;example;python" TIMEOUT 60)

@@ -273,6 +273,7 @@ class Failures(unittest.TestCase):
 
 
 class Memory(unittest.TestCase):
+    @unittest.skipIf(os.environ.get("MUSTER_SANITIZE"), "a sanitizer needs more address space than any limit leaves")
     def test_a_worker_that_is_out_of_memory_fails_its_task(self) -> None:
         with multiprocessing.Pool(1, memory_limit=1 << 30) as pool:
             self.assertRaises(MemoryError, pool.apply, bytes, (2 << 30,))
