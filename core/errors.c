@@ -81,6 +81,7 @@ const char *muster_strerror(int status)
     case MUSTER_EENCODING: return "the bytes are not well-formed msgpack";
     case MUSTER_EWORKERS: return "no worker process could be started";
     case MUSTER_EINTERNAL: return "a bug in muster";
+    case MUSTER_ENOOBJECT: return "there is no such shared object, or not any more";
     default: return "an unknown status";
     }
 }

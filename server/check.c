@@ -305,5 +305,7 @@ const char *coordinator_check(const struct coordinator *coordinator)
     }
     if (previous != coordinator->parked_last)
         return "the parked list has another end";
+    if ((wrong = registry_check(coordinator->registry)))
+        return wrong;
     return check_sums(coordinator, &sums);
 }

@@ -21,7 +21,33 @@ void coordinator_config_defaults(struct coordinator_config *config)
         .clients = 10000,
         .workers = 10000,
         .rejoin = true,
+        .objects = 65536,
+        .queue_items = 16 * 1024 * 1024,
     };
+}
+
+#define SESSION_REFERENCES 65536 /* shared objects that one session has open */
+#define SESSION_WAITERS 65536    /* its calls on them that wait */
+#define ITEM_OVERHEAD 128        /* room for the other fields beside an item in a message */
+
+static bool objects_have_room(const void *arg, size_t more)
+{
+    return tasks_have_room(arg, more);
+}
+
+static int create_registry(struct coordinator *coordinator)
+{
+    const struct coordinator_config *config = &coordinator->config;
+    const struct registry_config registry = {
+        .objects = config->objects,
+        .references = SESSION_REFERENCES,
+        .waiters = SESSION_WAITERS,
+        .queue_items = config->queue_items,
+        .item_bytes = config->payload_limit ? config->payload_limit - ITEM_OVERHEAD : 0,
+        .have_room = objects_have_room,
+        .arg = coordinator,
+    };
+    return registry_create(&coordinator->registry, &registry, &coordinator->random);
 }
 
 int coordinator_create(struct coordinator **coordinator, const struct coordinator_config *config,
@@ -42,6 +68,11 @@ int coordinator_create(struct coordinator **coordinator, const struct coordinato
     created->rejoin_ns = config->rejoin ? now_ns + config->heartbeat_ns : 0;
     created->settle_ns = created->recall_ns = NEVER_NS;
     heap_init(&created->timers, worker_record_timer_before, offsetof(struct worker_record, timer_position));
+    random_u64(&created->random); /* what follows is not what the registry draws */
+    if (create_registry(created) != 0) {
+        coordinator_free(created);
+        return error_memory();
+    }
     *coordinator = created;
     return 0;
 }
@@ -51,6 +82,7 @@ void coordinator_free(struct coordinator *coordinator)
     if (!coordinator)
         return;
     coordinator->discard = NULL;
+    registry_free(coordinator->registry);
     struct worker_record *worker, *next_worker;
     HASH_ITER (hh, coordinator->workers, worker, next_worker) {
         worker->peer = NULL; /* nothing is sent any more */
@@ -98,6 +130,8 @@ int coordinator_message(struct coordinator *coordinator, struct peer *peer, cons
     *why = "";
     if (!peer->state)
         return 0; /* another session of this peer has taken over */
+    if (object_request(message->type))
+        return registry_take(coordinator->registry, peer, message, why);
     switch (peer->role) {
     case ROLE_CLIENT: return client_record_take(coordinator, peer->state, message, why);
     case ROLE_WORKER: return worker_record_take(coordinator, peer->state, message, why);
@@ -127,6 +161,7 @@ void coordinator_peer_down(struct coordinator *coordinator, struct peer *peer, b
     coordinator->now_ns = now_ns;
     void *state = peer->state;
     peer->state = NULL;
+    registry_peer_down(coordinator->registry, peer, goodbye);
     if (!state)
         return;
     switch (peer->role) {
@@ -185,4 +220,5 @@ void coordinator_count(const struct coordinator *coordinator, struct coordinator
     counts->supervisors = HASH_COUNT(coordinator->supervisors);
     counts->queued = coordinator->queued + coordinator->parked;
     counts->assigned = coordinator->assigned;
+    registry_count(coordinator->registry, &counts->objects);
 }

@@ -26,6 +26,8 @@ struct peer {
     uint64_t sent;        /* ordinal of the latest message, kept by `send` */
     size_t backlog_bytes; /* kept by the hub: queued for this peer and not acknowledged */
     void *state;          /* the coordinator's record of this peer */
+    void *user;           /* the registry's, if it uses shared objects */
+    bool local;           /* by calls: it cannot die without the coordinator */
     /* the hub's own fields follow in its own structure */
 };
 
@@ -44,6 +46,8 @@ struct coordinator_config {
     size_t peer_backlog_bytes; /* a client that does not take results: stop handing out its tasks at this backlog */
     size_t clients, workers;   /* limits: number of peers */
     bool rejoin;               /* false for an embedded coordinator: there is no earlier one */
+    size_t objects;            /* limit: shared objects */
+    size_t queue_items;        /* limit: items of one queue */
 };
 void coordinator_config_defaults(struct coordinator_config *config);
 
@@ -88,9 +92,14 @@ bool coordinator_drained(const struct coordinator *coordinator);
 /* The status document (docs/status.md) as JSON. */
 int coordinator_status(struct coordinator *coordinator, struct buffer *json, uint64_t now_ns);
 
+struct registry_counts { /* of shared objects */
+    size_t objects, references, waiters, items, bytes;
+};
+
 struct coordinator_counts {
     size_t clients, workers, supervisors, queued, assigned;
     uint64_t submitted, succeeded, failed, cancelled, timed_out, lost, retried, moved;
+    struct registry_counts objects;
 };
 void coordinator_count(const struct coordinator *coordinator, struct coordinator_counts *counts);
 

@@ -652,6 +652,7 @@ int hub_attach(struct hub *hub, enum role role, uint64_t identity, const char *n
         hello.group = identity;
     local->base.hub = hub;
     local->base.peer.send = send_local;
+    local->base.peer.local = true;
     local->handler = handler;
     local->arg = arg;
     DL_APPEND2(hub->locals, local, all_prev, all_next);

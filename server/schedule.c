@@ -419,6 +419,7 @@ void coordinator_flush(struct coordinator *coordinator, uint64_t now_ns)
         coordinator->ready = coordinator->ready->next_ready;
     }
     lanes_give_up(coordinator);
+    registry_flush(coordinator->registry);
     settle_overdue(coordinator);
     tell_workers(coordinator);
 }

@@ -26,6 +26,7 @@
 #include "core/hash.h"
 #include "core/heap.h"
 #include "server/coordinator.h"
+#include "server/objects/registry.h"
 
 #define PRIORITY_LIMIT 1000                 /* priorities are -1000..1000 */
 #define FUNCTIONS_LIMIT 4096                /* functions that one client defines, or one worker offers */
@@ -320,6 +321,7 @@ struct coordinator {
     void (*discard)(void *arg, struct bytes segment_name);
     void *discard_arg;
 
+    struct registry *registry; /* of shared objects */
     struct client_record *clients;
     struct worker_record *workers;
     struct supervisor_record *supervisors;

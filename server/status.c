@@ -182,6 +182,7 @@ static int write_status(const struct coordinator *coordinator, struct buffer *ou
     write_workers(&json, coordinator, now_ns, limit);
     write_supervisors(&json, coordinator, limit);
     write_clients(&json, coordinator, limit);
+    registry_status(coordinator->registry, &json, limit);
     json_write_close(&json, '}');
     return json.status;
 }

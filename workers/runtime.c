@@ -315,6 +315,7 @@ static void on_stop(void *arg, uint64_t ticket)
 {
     (void)arg;
     atomic_store(&runtime.stop, true);
+    worker_home_wake();
     if (runtime.language->stop)
         runtime.language->stop(runtime.language->arg, ticket);
     pthread_kill(runtime.main, runtime_stop_signal());

@@ -125,6 +125,8 @@ static int client_to_hub(void *arg, const struct message *message)
 static int hub_to_client(void *arg, const struct message *message)
 {
     struct embedded *embedded = arg;
+    if (object_reply(message->type))
+        return sharing_message(embedded->pool->home.sharing, message);
     return client_message(embedded->pool->client, message);
 }
 
@@ -337,6 +339,8 @@ int embedded_open(muster_pool *pool, const char *url, const muster_pool_options 
     status = client_create(&pool->client, &pool_client_events, pool, client_to_hub, embedded);
     if (status == 0)
         client_limits(pool->client, options->window_tasks, 0);
+    if (status == 0)
+        status = pool_home_open(pool, client_to_hub, embedded);
     if (status == 0)
         status = directory_make(embedded);
     if (status == 0)

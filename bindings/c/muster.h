@@ -81,7 +81,8 @@ enum muster_status {
     MUSTER_ETYPE = -18,      /* the value is not of that type */
     MUSTER_EENCODING = -19,  /* the bytes are not well-formed msgpack */
     MUSTER_EWORKERS = -20,   /* no worker process could be started */
-    MUSTER_EINTERNAL = -21   /* a bug in muster */
+    MUSTER_EINTERNAL = -21,  /* a bug in muster */
+    MUSTER_ENOOBJECT = -22   /* there is no such shared object, or not any more */
 };
 
 /* The sentence for a status; static storage. */
@@ -361,6 +362,84 @@ typedef struct muster_item {
 MUSTER_API int muster_next(muster_iterator *iterator, double timeout, muster_item *item);
 MUSTER_API int muster_iterator_fd(muster_iterator *iterator);    /* readable when muster_next() would not wait */
 MUSTER_API void muster_iterator_free(muster_iterator *iterator); /* cancels what is outstanding */
+
+/* --- shared objects ----------------------------------------------------------------------------------------------- */
+
+/*
+ * What processes share through the coordinator (docs/objects.md says what is promised). Any process that has a pool on
+ * it uses them, and so does a task in a worker, with NULL for the pool: its worker's own coordinator. Handles may be
+ * used by several threads; all functions but those that say so may wait.
+ *
+ * An object belongs to the session in which it was opened. After a restart of the coordinator, or a cut that was longer
+ * than the heartbeat limit, every call on the handle gives MUSTER_ELOST: free it and open the object again.
+ *
+ * Time-outs are in seconds: 0 only looks, a negative one (or infinity) has no end, NaN is EINVAL. A call whose time-out
+ * runs out gives ETIMEDOUT and has changed nothing. Every function can give EINVAL, ENOMEM, ELOST (the session is
+ * gone), ENOOBJECT (the object was deleted), ECLOSED (the pool was closed) and ECANCELED (the task that waits was asked
+ * to stop).
+ */
+
+/* A value that came from a shared object. Yours: free it with muster_parcel_free(), and its value with it. */
+typedef struct muster_parcel {
+    muster_value value;
+} muster_parcel;
+MUSTER_API void muster_parcel_free(muster_parcel *parcel); /* NULL is allowed */
+
+/* Deletes an object with a name, whoever uses it, with all that is in it. ENOOBJECT: there is none. */
+MUSTER_API int muster_object_delete(muster_pool *pool, const char *name);
+
+typedef struct muster_queue muster_queue;
+
+/* All fields may be zero. The first three matter to whoever makes the queue. */
+typedef struct muster_queue_options {
+    size_t maximum;         /* items that it holds at most; 0: as many as the coordinator allows */
+    bool persistent;        /* it lives on without users, until it is deleted */
+    bool existing;          /* do not make it: ENOOBJECT if it does not exist */
+    double connect_timeout; /* s to wait for a session and the answer; 0: 10 s; negative: without limit */
+} muster_queue_options;
+
+/* Opens the queue of that name (at most 255 bytes), which is made if there is none; NULL or "": a new one without a
+ * name. Errors: ETYPE (the name is another kind's), ENOOBJECT, ELIMIT, ECONNECT, ETIMEDOUT. */
+MUSTER_API int muster_queue_open(muster_queue **queue, muster_pool *pool, const char *name,
+                                 const muster_queue_options *options);
+/* Opens a queue by the id that another process was told, who keeps it open until then. */
+MUSTER_API int muster_queue_open_id(muster_queue **queue, muster_pool *pool, uint64_t id);
+MUSTER_API uint64_t muster_queue_id(const muster_queue *queue);
+MUSTER_API size_t muster_queue_maximum(const muster_queue *queue); /* 0: none */
+/* Gives up the handle. What was put before still arrives. Does not wait. NULL is allowed. */
+MUSTER_API void muster_queue_free(muster_queue *queue);
+
+/* Puts an item. In a queue with a maximum it is there when the call returns; in one without, it is on its way. The data
+ * is copied. Errors: EAGAIN (time-out 0, and there is no room), ETIMEDOUT, ELIMIT, EENCODING. */
+MUSTER_API int muster_queue_put(muster_queue *queue, muster_value item, double timeout);
+/* Puts several, together; *put (may be NULL) is how many are in: the first ones, also after an error. */
+MUSTER_API int muster_queue_put_many(muster_queue *queue, const muster_value *items, size_t count, double timeout,
+                                     size_t *put);
+/* Waits until the coordinator has all that this process has put into the queue. ETIMEDOUT. */
+MUSTER_API int muster_queue_flush(muster_queue *queue, double timeout);
+
+/* Takes the next item. Errors: EAGAIN (time-out 0, and there is none), ETIMEDOUT; ELOST also, once, if there is none
+ * and every process that has put any has died. */
+MUSTER_API int muster_queue_get(muster_queue *queue, double timeout, muster_parcel **item);
+/* Takes as many as there are, at least one and at most `most`, waiting for the first one only; gives their number. */
+MUSTER_API int muster_queue_get_many(muster_queue *queue, size_t most, double timeout, muster_parcel **items);
+
+/* Says that so many items that were taken are dealt with. EINVAL: more than were put. */
+MUSTER_API int muster_queue_finished(muster_queue *queue, size_t count);
+/* Waits until every item that was put is finished. ETIMEDOUT; ELOST: a process has died with items that it had taken
+ * and not finished; they are not waited for. */
+MUSTER_API int muster_queue_join(muster_queue *queue, double timeout);
+
+typedef struct muster_queue_statistics {
+    uint64_t size;   /* items that are in it, those included that were given to a process in advance */
+    uint64_t leased; /* the latter */
+    uint64_t waiting_to_get, waiting_to_put; /* calls */
+    uint64_t maximum;                        /* 0: none */
+    uint64_t producers;                      /* processes that have it open and have put something */
+    uint64_t put, taken, returned;           /* items, ever; returned: given in advance, and called back */
+    uint64_t unfinished, bytes;
+} muster_queue_statistics;
+MUSTER_API int muster_queue_stats(muster_queue *queue, muster_queue_statistics *statistics);
 
 /* --- the worker's half -------------------------------------------------------------------------------------------- */
 

@@ -63,6 +63,7 @@ void pool_release(muster_pool *pool)
         HASH_DELETE(hh, pool->functions, name);
         memory_free(name);
     }
+    sharing_free(pool->home.sharing);
     pthread_cond_destroy(&pool->callbacks.wake);
     pthread_mutex_destroy(&pool->mutex);
     memory_free(pool->failed_reason);
@@ -136,6 +137,7 @@ void pool_fail(muster_pool *pool, int status, const char *reason)
         pool->failed_reason = bytes_dup_string(bytes_string(reason));
     }
     client_fail_all(pool->client, status, reason);
+    pool_home_end(pool, pool->failed, pool->failed_reason ? pool->failed_reason : "the pool has failed");
     wake_all(pool);
 }
 
@@ -341,6 +343,7 @@ static void finish(muster_pool *pool, bool now)
 {
     if (!pool->finished_ns)
         pool->finished_ns = clock_now_ns();
+    pool_home_end(pool, MUSTER_ECLOSED, "the pool was closed, and its shared objects with it");
     if (pool->backend.finish)
         pool->backend.finish(pool->backend.self, now);
 }

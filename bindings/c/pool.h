@@ -11,6 +11,7 @@
  *   imap.c       lazy iteration: a generator, a window, results made and taken one after the other
  *   result.c     result handles: outcomes in, waiting, values and errors out
  *   callbacks.c  the thread that runs the user's callbacks
+ *   object*.c    shared objects; object_pool.c is what a pool does for them
  *
  * One mutex for each pool guards all of it, the coordinator in an embedded pool included. A result is written under the
  * mutex until it is ready and never after, so a ready one is read without any lock.
@@ -25,6 +26,7 @@
 #include <stdatomic.h>
 
 #include "bindings/c/client.h"
+#include "bindings/c/object.h"
 #include "bindings/c/value.h"
 #include "bindings/c/wait.h"
 #include "core/clock.h"
@@ -256,6 +258,7 @@ struct muster_pool {
     struct status_request *status_requests;
     uint64_t next_request;
     struct callbacks callbacks;
+    struct object_home home; /* of shared objects */
     muster_log_fn *on_log;
     void *arg; /* of on_log and on_output */
 };
@@ -276,6 +279,15 @@ void pool_fail(muster_pool *pool, int status, const char *reason);
 /* The coordinator's word about limits and domain. Mutex held. */
 void pool_connected(muster_pool *pool, size_t payload_limit, bool share);
 extern const struct client_events pool_client_events; /* with the pool as arg */
+
+/* --- shared objects ----------------------------------------------------------------------------------------------- */
+
+/* Makes the pool a home of shared objects; `send` and `arg` as for the client. ENOMEM. */
+int pool_home_open(muster_pool *pool, client_send *send, void *arg);
+/* There is (another) session, or none any more: the objects of the one before are lost. Mutex held. */
+void pool_home_renew(muster_pool *pool);
+/* The pool ends, or has failed: so do its objects. `text` lives as long as the pool. Mutex held. */
+void pool_home_end(muster_pool *pool, int status, const char *text);
 
 /* Fills in pool->backend and pool->client. The pool's mutex is not held. */
 typedef int pool_opener(muster_pool *pool, const char *url, const muster_pool_options *options);

@@ -37,11 +37,14 @@ static void on_open(void *arg, const struct welcome *welcome, bool restarted)
     bool share = *remote->domain && strcmp(remote->domain, welcome->domain) == 0;
     pool_connected(remote->pool, welcome->payload_limit, share);
     client_link_events.open(remote->pool->client, welcome, restarted);
+    pool_home_renew(remote->pool);
 }
 
 static int on_message(void *arg, const struct message *message)
 {
     struct remote *remote = arg;
+    if (object_reply(message->type))
+        return sharing_message(remote->pool->home.sharing, message);
     return client_link_events.message(remote->pool->client, message);
 }
 
@@ -55,6 +58,7 @@ static void on_lost(void *arg, const char *reason)
 {
     struct remote *remote = arg;
     (void)reason;
+    pool_home_renew(remote->pool);
     pool_changed(remote->pool);
 }
 
@@ -228,6 +232,8 @@ int remote_open(muster_pool *pool, const char *url, const muster_pool_options *o
     if (status != 0)
         return error_memory();
     client_limits(pool->client, options->window_tasks, 0);
-    status = start_link(remote, options->authkey_file);
+    status = pool_home_open(pool, send_to_link, remote);
+    if (status == 0)
+        status = start_link(remote, options->authkey_file);
     return status ? status : transport_start(&remote->transport, url, &remote->link, &pool->mutex);
 }

@@ -72,6 +72,38 @@ static int send(void *arg, const struct message *message)
     return link_send(arg, message);
 }
 
+/* The link's events: those of the client and of shared objects. */
+static void link_open(void *arg, const struct welcome *welcome, bool restarted)
+{
+    struct process *process = arg;
+    client_link_events.open(process->client, welcome, restarted);
+    objects_renewed(process);
+}
+
+static int link_message(void *arg, const struct message *message)
+{
+    struct process *process = arg;
+    if (object_reply(message->type))
+        return objects_message(process, message);
+    return client_link_events.message(process->client, message);
+}
+
+static void link_lost(void *arg, const char *reason)
+{
+    struct process *process = arg;
+    sim_trace(process->world, "client %u: session lost: %s", process->id, reason);
+    objects_renewed(process);
+}
+
+static void link_failed(void *arg, int status, const char *reason)
+{
+    struct process *process = arg;
+    client_link_events.failed(process->client, status, reason);
+}
+
+static const struct link_events client_process_events = {
+    .open = link_open, .message = link_message, .lost = link_lost, .failed = link_failed};
+
 struct process *client_start(struct world *world)
 {
     struct process *process = process_new(world, PROCESS_CLIENT, NULL);
@@ -81,8 +113,9 @@ struct process *client_start(struct world *world)
     process->to_submit = 5 + (unsigned)sim_random(world, 60);
     sim_trace(world, "client %u starts, %u tasks", process->id, process->to_submit);
     if (client_create(&process->client, &client_events, process, send, &process->link) != 0 ||
-        process_link(process, ROLE_CLIENT, 0, "client", &client_link_events, process->client) != 0)
+        process_link(process, ROLE_CLIENT, 0, "client", &client_process_events, process) != 0)
         sim_violate(world, "set-up", "a client could not be made");
+    objects_start(process);
     network_connect(process);
     sim_at(world, world->now_ns + sim_random(world, NS_PER_S), EVENT_CLIENT_ACTS, process->id);
     return process;
@@ -91,6 +124,7 @@ struct process *client_start(struct world *world)
 void client_crash(struct process *process)
 {
     sim_trace(process->world, "client %u crashes", process->id);
+    objects_stop(process);
     client_free(process->client);
     process->client = NULL;
     process->to_submit = 0;

@@ -19,6 +19,7 @@ static int load(void *arg, struct bytes name, struct buffer *out)
 static void peer_gone(void *arg, uint64_t pid, const char *domain)
 {
     sim_trace(arg, "peer of process %llu gone (%s)", (unsigned long long)(pid - 1), domain);
+    objects_disordered(arg);
 }
 
 static const struct hub_events hub_events = {network_hub_answer, network_hub_drop, discard, load, peer_gone};
@@ -52,6 +53,7 @@ void coordinator_crash(struct world *world)
     world->hub = NULL;
     world->poll_count = 0;
     world->coordinator_restarts++;
+    objects_coordinator_crashed(world);
     network_lose_in_flight(world, 0);
     for (unsigned i = 0; i < world->process_count; i++) {
         struct process *process = world->processes[i];

@@ -133,6 +133,7 @@ static void end_of_tasks(struct world *world)
 void ledger_end(struct world *world)
 {
     end_of_tasks(world);
+    objects_end(world);
     struct coordinator_counts counts;
     coordinator_count(hub_coordinator(world->hub), &counts);
     if (counts.queued || counts.assigned)

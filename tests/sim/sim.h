@@ -6,6 +6,7 @@
  *   network.c   connections: delay, loss with a broken connection, polls that fail, answers that come too late
  *   coordinator_actor.c, client_actor.c, host_actor.c   processes: start, work, crash, restart
  *   faults.c    what breaks, and when
+ *   object_actor.c   what clients do with shared objects, and the ledger of that
  *   ledger.c    what really happened to every task, and the invariants that compare it with what the callers were told
  *
  * A *process* is one link with whatever stands behind it. A *host* is a supervisor with its workers, and shares one
@@ -19,6 +20,7 @@
 #include "bindings/c/client.h"
 #include "core/clock.h"
 #include "core/errors.h"
+#include "core/sharing.h"
 #include "server/hub.h"
 #include "workers/supervisor.h"
 #include "workers/worker.h"
@@ -33,6 +35,10 @@
 #define MAX_HOSTS 4
 #define MAX_SLOTS 4
 #define MAX_TASKS 2048
+#define QUEUES 3
+#define MAX_ITEMS 4096
+#define TAKINGS 4 /* of one item that are looked at */
+#define MAX_CLIENT_PROCESSES 1024
 
 /* A bug put in on purpose, to see an invariant fire. */
 enum plant {
@@ -50,6 +56,12 @@ enum plant {
     PLANT_KILL_ANYONE,     /* a supervisor kills the wrong worker */
     PLANT_IGNORE_LIMITS,   /* nobody measures how long a task runs */
     PLANT_SPURIOUS_CANCEL, /* a client cancels what nobody asked to cancel */
+    PLANT_ITEM_LOST,       /* a client drops an item that it was given in advance */
+    PLANT_ITEM_TWICE,      /* a client does not say what it has taken */
+    PLANT_ITEM_ORDER,      /* a client puts an item before an older one */
+    PLANT_LATE_PUT,        /* a client puts an item after all when the time is over */
+    PLANT_NO_RETURN,       /* a client does not give back what is called back */
+    PLANT_NO_CLOSE,        /* a client does not say that it closes an object */
     PLANT_COUNT
 };
 extern const char *const plant_names[PLANT_COUNT];
@@ -67,6 +79,7 @@ struct connection {
 struct world;
 struct host;
 struct task;
+struct actor;
 
 struct process {
     struct world *world;
@@ -88,6 +101,8 @@ struct process {
     /* a client */
     struct client *client;
     unsigned to_submit;
+    struct sharing *sharing;
+    struct actor *actor; /* what it does with shared objects */
     /* a worker */
     struct worker *worker;
     struct page *page;
@@ -132,6 +147,21 @@ struct task {
     int status;
 };
 
+/* One item in the ledger. */
+struct item {
+    unsigned queue;
+    struct process *producer;
+    unsigned taken; /* how often */
+    struct taking {
+        struct process *process;
+        uint64_t session, ordinal; /* of the process's session, and of the latest message in it then */
+        bool unheard;              /* that session ended before it was acknowledged */
+    } takings[TAKINGS];
+    bool confirmed; /* its put was answered, or a flush after it */
+    bool timed_out; /* its put ended with a time-out, or for want of room */
+    bool may_be_lost;
+};
+
 enum event_kind {
     EVENT_POLL_ARRIVES,
     EVENT_ANSWER_ARRIVES,
@@ -145,6 +175,7 @@ enum event_kind {
     EVENT_RUN_ENDS,
     EVENT_REAPED,
     EVENT_CLIENT_ACTS,
+    EVENT_OBJECTS_ACT,
     EVENT_FAULT,
     EVENT_MEND,
     EVENT_COORDINATOR_STARTS,
@@ -186,6 +217,11 @@ struct world {
     unsigned host_count, client_count;
     struct task tasks[MAX_TASKS];
     unsigned task_count;
+    struct item items[MAX_ITEMS];
+    unsigned item_count;
+    unsigned ordered_from; /* items from this one on come in order */
+    unsigned unordered;    /* bits: queues in which none do */
+    uint64_t healed_ns;
     bool process_bound; /* this run's connections break only with their process (ipc) */
     bool healing;       /* no more faults: everything is mended and must come to an end */
     unsigned fault_mask;
@@ -230,6 +266,18 @@ size_t client_body(const struct task *task, unsigned char *body);
 struct process *client_start(struct world *world);
 void client_crash(struct process *process);
 void client_act(struct process *process);
+
+/* object_actor.c */
+void objects_start(struct process *process);
+void objects_stop(struct process *process); /* it crashes */
+void objects_act(struct process *process);
+int objects_message(struct process *process, const struct message *message);
+void objects_renewed(struct process *process);
+void objects_note_acknowledged(struct process *process); /* looks at the session before it may end */
+void objects_disordered(struct world *world);            /* something goes back to the front of a queue */
+void objects_coordinator_crashed(struct world *world);
+bool objects_done(const struct process *process);
+void objects_end(struct world *world);
 
 /* host_actor.c */
 void host_start(struct host *host);

@@ -12,6 +12,7 @@ const char *const plant_names[PLANT_COUNT] = {
     "none",       "double-outcome", "lost-outcome",    "run-twice",       "wrong-value",
     "wrong-body", "no-body",        "blame-unstarted", "no-rejoin",       "no-salvage",
     "no-settle",  "kill-anyone",    "ignore-limits",   "spurious-cancel",
+    "item-lost", "item-twice",     "item-order",   "late-put",    "no-return",     "no-close",
 };
 
 uint64_t sim_random(struct world *world, uint64_t below)
@@ -183,6 +184,10 @@ static void handle(struct world *world, struct event *event)
         if (process->alive)
             client_act(process);
         break;
+    case EVENT_OBJECTS_ACT:
+        if (process->alive)
+            objects_act(process);
+        break;
     case EVENT_FAULT:
         if (!world->healing)
             fault_strike(world);
@@ -215,6 +220,7 @@ static void pump(struct world *world)
                 worker_pump(process);
             if (process->alive)
                 network_pump(process);
+            objects_note_acknowledged(process);
         }
     }
 }
@@ -246,7 +252,7 @@ static bool settled(const struct world *world)
     if (unanswered(world) < MAX_TASKS)
         return false;
     for (unsigned i = 0; i < world->process_count; i++)
-        if (world->processes[i]->alive && world->processes[i]->to_submit > 0)
+        if (world->processes[i]->alive && (world->processes[i]->to_submit > 0 || !objects_done(world->processes[i])))
             return false;
     return true;
 }
@@ -288,13 +294,15 @@ bool sim_run(struct world *world, uint64_t seed, uint64_t steps, enum plant plan
         step(world);
     sim_trace(world, "-- healing after %llu events", (unsigned long long)world->events_done);
     world->healing = true;
+    world->healed_ns = world->now_ns;
     fault_heal_all(world);
     pump(world);
     uint64_t end_ns = world->now_ns + 600 * NS_PER_S;
     while (!world->violation && world->event_count > 0 && world->now_ns < end_ns && !settled(world))
         step(world);
     if (!world->violation && !settled(world))
-        sim_violate(world, "every outcome arrives", "600 s after everything was mended task %u has no outcome",
+        sim_violate(world, unanswered(world) < MAX_TASKS ? "every outcome arrives" : "calls end",
+                    "600 s after everything was mended task %u has no outcome, or a call on a shared object waits",
                     unanswered(world));
     /* what follows an outcome (settlement, replacement of workers) gets its time too */
     end_ns = world->now_ns + 30 * NS_PER_S;

@@ -1,0 +1,450 @@
+/*
+ * A peer's end of shared objects.
+ *
+ * An answer may arrive while the request is still being sent (an embedded coordinator answers in the same call), so a
+ * call is in the table before its request goes out, and the caller looks at `done` afterwards. Nothing is sent from
+ * inside sharing_message() to such a coordinator: it gives items for good, so that there is nothing to say.
+ *
+ * Items are taken in the order of their numbers, always from the front of what was given in advance; a get takes from
+ * there too. So "taken up to this number" says all.
+ */
+#include "core/sharing.h"
+
+#include <stdio.h>
+#include <utlist.h>
+
+#include "core/errors.h"
+#include "core/unpack.h"
+
+#define LOST_TEXT                                                                                                  \
+    "the session in which the shared object was opened is gone (the coordinator has restarted, or had given this " \
+    "process up): open it again"
+
+struct sharing {
+    const struct sharing_events *events;
+    void *arg;
+    sharing_send *send;
+    void *send_arg;
+    struct shared *objects;     /* hash table by id: those that are not dead */
+    struct sharing_call *calls; /* hash table by call */
+    uint64_t next_call;
+    int ended;
+    const char *ended_text;
+};
+
+int sharing_create(struct sharing **sharing, const struct sharing_events *events, void *arg, sharing_send *send,
+                   void *send_arg)
+{
+    *sharing = memory_zero(sizeof **sharing);
+    if (!*sharing)
+        return error_memory();
+    **sharing = (struct sharing){.events = events, .arg = arg, .send = send, .send_arg = send_arg, .next_call = 1};
+    return 0;
+}
+
+/* --- parcels ------------------------------------------------------------------------------------------------------ */
+
+static void parcels_append(struct parcels *parcels, struct parcel *parcel)
+{
+    parcel->next = NULL;
+    *(parcels->last ? &parcels->last->next : &parcels->first) = parcel;
+    parcels->last = parcel;
+    parcels->count++;
+}
+
+static struct parcel *parcels_take(struct parcels *parcels)
+{
+    struct parcel *parcel = parcels->first;
+    if (!parcel)
+        return NULL;
+    parcels->first = parcel->next;
+    if (!parcels->first)
+        parcels->last = NULL;
+    parcels->count--;
+    return parcel;
+}
+
+static void parcels_free(struct parcels *parcels)
+{
+    for (struct parcel *parcel; (parcel = parcels_take(parcels));)
+        memory_free(parcel);
+}
+
+/* --- calls -------------------------------------------------------------------------------------------------------- */
+
+static void call_forget(struct sharing *sharing, struct sharing_call *call)
+{
+    HASH_DEL(sharing->calls, call);
+    if (call->type == MESSAGE_QUEUE_GET && call->shared)
+        DL_DELETE(call->shared->gets, call);
+}
+
+static void call_done(struct sharing *sharing, struct sharing_call *call, int status, const char *text)
+{
+    call_forget(sharing, call);
+    if (call->abandoned) {
+        memory_free(call);
+        return;
+    }
+    call->status = status;
+    call->text = text;
+    call->done = true;
+    sharing->events->done(sharing->arg, call);
+}
+
+/* Numbers the call, keeps it, and sends its request. */
+static int call_send(struct sharing *sharing, struct shared *shared, struct sharing_call *call, struct message *message,
+                     uint64_t *number)
+{
+    if (sharing->ended)
+        return error_set(sharing->ended, "%s", sharing->ended_text);
+    if (shared && shared->dead)
+        return error_set(shared->dead, "%s", shared->dead_text);
+    call->call = *number = sharing->next_call++;
+    call->type = message->type;
+    call->shared = shared;
+    if (!HASH_ADD_U64(sharing->calls, call, call))
+        return error_memory();
+    if (call->type == MESSAGE_QUEUE_GET)
+        DL_APPEND(shared->gets, call);
+    int status = sharing->send(sharing->send_arg, message);
+    if (status != 0 && !call->done)
+        call_forget(sharing, call);
+    return call->done ? 0 : status;
+}
+
+void sharing_withdraw(struct sharing *sharing, struct sharing_call *call)
+{
+    struct message message = {.type = MESSAGE_OBJECT_WITHDRAW};
+    message.object_withdraw.call = call->call;
+    if (!call->done)
+        sharing->send(sharing->send_arg, &message); /* without a session there is no call to withdraw */
+}
+
+void sharing_abandon(struct sharing *sharing, struct sharing_call *call)
+{
+    call->abandoned = true;
+    if (call->done || call->type != MESSAGE_OBJECT_OPEN) {
+        if (!call->done)
+            call_forget(sharing, call);
+        parcels_free(&call->parcels);
+        memory_free(call);
+    }
+}
+
+/* --- objects ------------------------------------------------------------------------------------------------------ */
+
+static struct shared *shared_find(struct sharing *sharing, uint64_t id)
+{
+    struct shared *shared;
+    HASH_FIND_U64(sharing->objects, id, shared);
+    return shared;
+}
+
+/* It is in no table any more, and lives on for its handles. */
+static void shared_die(struct sharing *sharing, struct shared *shared, int status, const char *text)
+{
+    HASH_DEL(sharing->objects, shared);
+    shared->dead = status;
+    shared->dead_text = text;
+    parcels_free(&shared->ahead);
+    sharing->events->room(sharing->arg, shared);
+}
+
+static void all_die(struct sharing *sharing, int status, const char *text)
+{
+    struct sharing_call *call, *next_call;
+    HASH_ITER (hh, sharing->calls, call, next_call)
+        call_done(sharing, call, status, text);
+    struct shared *shared, *next;
+    HASH_ITER (hh, sharing->objects, shared, next)
+        shared_die(sharing, shared, status, text);
+}
+
+void sharing_renew(struct sharing *sharing)
+{
+    all_die(sharing, MUSTER_ELOST, LOST_TEXT);
+}
+
+void sharing_end(struct sharing *sharing, int status, const char *text)
+{
+    if (sharing->ended)
+        return;
+    sharing->ended = status;
+    sharing->ended_text = text;
+    all_die(sharing, status, text);
+}
+
+void sharing_free(struct sharing *sharing)
+{
+    if (!sharing)
+        return;
+    sharing_end(sharing, MUSTER_ECLOSED, "the pool was freed");
+    memory_free(sharing);
+}
+
+static void close_send(struct sharing *sharing, uint64_t id)
+{
+    struct message message = {.type = MESSAGE_OBJECT_CLOSE};
+    message.object_close.object = id;
+    sharing->send(sharing->send_arg, &message); /* without a session there is nothing to close */
+}
+
+void sharing_close(struct sharing *sharing, struct shared *shared)
+{
+    if (!shared->dead)
+        close_send(sharing, shared->id);
+    if (--shared->handles > 0)
+        return;
+    while (shared->gets) /* of other threads: whoever closes under them ends their wait */
+        call_done(sharing, shared->gets, MUSTER_ECLOSED, "the handle was closed");
+    if (!shared->dead)
+        HASH_DEL(sharing->objects, shared);
+    parcels_free(&shared->ahead);
+    memory_free(shared);
+}
+
+int sharing_open(struct sharing *sharing, struct sharing_call *call, const struct message_object_open *open)
+{
+    struct message message = {.type = MESSAGE_OBJECT_OPEN, .object_open = *open};
+    call->kind = (enum object_kind)open->kind;
+    return call_send(sharing, NULL, call, &message, &message.object_open.call);
+}
+
+int sharing_delete(struct sharing *sharing, struct sharing_call *call, struct bytes name)
+{
+    struct message message = {.type = MESSAGE_OBJECT_DELETE};
+    message.object_delete.name = name;
+    return call_send(sharing, NULL, call, &message, &message.object_delete.call);
+}
+
+/* --- queues ------------------------------------------------------------------------------------------------------- */
+
+int sharing_get(struct sharing *sharing, struct shared *shared, struct sharing_call *call, size_t count, bool no_wait)
+{
+    struct message message = {.type = MESSAGE_QUEUE_GET};
+    message.queue_get.object = shared->id;
+    message.queue_get.flags = no_wait ? OBJECT_NO_WAIT : 0;
+    message.queue_get.count = call->wanted = count;
+    return call_send(sharing, shared, call, &message, &message.queue_get.call);
+}
+
+int sharing_put(struct sharing *sharing, struct shared *shared, struct sharing_call *call, bool no_wait,
+                uint64_t encoding, struct bytes item)
+{
+    struct message message = {.type = MESSAGE_QUEUE_PUT};
+    message.queue_put.object = shared->id;
+    message.queue_put.flags = no_wait ? OBJECT_NO_WAIT : 0;
+    message.queue_put.encoding = encoding;
+    message.queue_put.item = item;
+    return call_send(sharing, shared, call, &message, &message.queue_put.call);
+}
+
+int sharing_ask(struct sharing *sharing, struct shared *shared, struct sharing_call *call, enum queue_question what)
+{
+    struct message message = {.type = MESSAGE_QUEUE_ASK};
+    message.queue_ask.object = shared->id;
+    message.queue_ask.what = what;
+    return call_send(sharing, shared, call, &message, &message.queue_ask.call);
+}
+
+int sharing_finished(struct sharing *sharing, struct shared *shared, struct sharing_call *call, uint64_t count)
+{
+    struct message message = {.type = MESSAGE_QUEUE_FINISHED};
+    message.queue_finished.object = shared->id;
+    message.queue_finished.count = count;
+    return call_send(sharing, shared, call, &message, &message.queue_finished.call);
+}
+
+int sharing_put_ahead(struct sharing *sharing, struct shared *shared, uint64_t encoding, struct bytes item)
+{
+    if (sharing->ended)
+        return error_set(sharing->ended, "%s", sharing->ended_text);
+    if (shared->dead)
+        return error_set(shared->dead, "%s", shared->dead_text);
+    if (shared->waiting_items >= QUEUE_WINDOW_ITEMS || shared->waiting_bytes >= QUEUE_WINDOW_BYTES)
+        return MUSTER_EAGAIN;
+    struct message message = {.type = MESSAGE_QUEUE_PUT};
+    message.queue_put.object = shared->id;
+    message.queue_put.encoding = encoding;
+    message.queue_put.item = item;
+    shared->waiting_items++; /* before it is sent: the answer may come at once */
+    shared->waiting_bytes += item.length;
+    int status = sharing->send(sharing->send_arg, &message);
+    if (status != 0) {
+        shared->waiting_items--;
+        shared->waiting_bytes -= item.length;
+    }
+    return status;
+}
+
+/* The items up to this one are taken. */
+static void taken_send(struct sharing *sharing, struct shared *shared, uint64_t number)
+{
+    if (number == 0)
+        return;
+    struct message message = {.type = MESSAGE_QUEUE_TAKEN};
+    message.queue_taken.object = shared->id;
+    message.queue_taken.number = shared->taken = number;
+    sharing->send(sharing->send_arg, &message); /* without a session the coordinator takes them back */
+}
+
+struct parcel *sharing_take(struct sharing *sharing, struct shared *shared)
+{
+    struct parcel *parcel = parcels_take(&shared->ahead);
+    if (parcel)
+        taken_send(sharing, shared, parcel->number);
+    return parcel;
+}
+
+/* Gives what has arrived to the call that has waited longest. Its own items may come later, and are then in advance. */
+static void gets_serve(struct sharing *sharing, struct shared *shared, uint64_t answered)
+{
+    while (shared->gets && shared->ahead.count > 0) {
+        struct sharing_call *call = shared->gets;
+        uint64_t number = 0;
+        while (call->parcels.count < call->wanted && shared->ahead.count > 0) {
+            struct parcel *parcel = parcels_take(&shared->ahead);
+            number = parcel->number;
+            parcels_append(&call->parcels, parcel);
+        }
+        taken_send(sharing, shared, number);
+        if (call->call != answered)
+            sharing_withdraw(sharing, call);
+        call_done(sharing, call, 0, NULL);
+    }
+}
+
+static int item_arrived(struct sharing *sharing, const struct message_queue_item *item)
+{
+    struct shared *shared = shared_find(sharing, item->object);
+    if (!shared)
+        return 0; /* closed meanwhile: the coordinator takes it back */
+    struct parcel *parcel = memory_alloc(sizeof *parcel + item->item.length);
+    if (!parcel)
+        return error_memory(); /* the session ends with that, and the item goes back */
+    *parcel = (struct parcel){.number = item->number, .encoding = item->encoding, .length = item->item.length};
+    if (parcel->length > 0)
+        memcpy(parcel->bytes, item->item.data, parcel->length);
+    parcels_append(&shared->ahead, parcel);
+    if (item->more == 0)
+        gets_serve(sharing, shared, item->call);
+    return 0;
+}
+
+static void recalled(struct sharing *sharing, uint64_t id)
+{
+    struct shared *shared = shared_find(sharing, id);
+    if (!shared)
+        return;
+    struct message message = {.type = MESSAGE_QUEUE_RETURN};
+    message.queue_return.object = id;
+    message.queue_return.number = shared->taken;
+    parcels_free(&shared->ahead);
+    sharing->send(sharing->send_arg, &message); /* without a session they have gone back already */
+}
+
+static void puts_accepted(struct sharing *sharing, const struct message_queue_accepted *accepted)
+{
+    struct shared *shared = shared_find(sharing, accepted->object);
+    if (!shared)
+        return;
+    shared->waiting_items -= accepted->items < shared->waiting_items ? accepted->items : shared->waiting_items;
+    shared->waiting_bytes -= accepted->bytes < shared->waiting_bytes ? accepted->bytes : shared->waiting_bytes;
+    sharing->events->room(sharing->arg, shared);
+}
+
+/* --- answers ------------------------------------------------------------------------------------------------------ */
+
+static bool read_numbers(struct sharing_call *call, struct bytes data)
+{
+    size_t count;
+    call->count = 0;
+    if (data.length == 0)
+        return true;
+    if (!unpack_array(&data, &count) || count > sizeof call->numbers / sizeof *call->numbers)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (!unpack_uint(&data, &call->numbers[i]))
+            return false;
+    call->count = count;
+    return true;
+}
+
+/* The object of a successful open: known already, or new. NULL: no memory. */
+static struct shared *shared_use(struct sharing *sharing, const struct sharing_call *call)
+{
+    struct shared *shared = shared_find(sharing, call->number);
+    if (!shared) {
+        shared = memory_zero(sizeof *shared);
+        if (!shared)
+            return NULL;
+        shared->id = call->number;
+        shared->kind = call->kind;
+        shared->maximum = call->count > 1 ? call->numbers[1] : 0;
+        if (!HASH_ADD_U64(sharing->objects, id, shared)) {
+            memory_free(shared);
+            return NULL;
+        }
+    }
+    shared->handles++;
+    return shared;
+}
+
+static int open_answered(struct sharing *sharing, struct sharing_call *call)
+{
+    int status = 0;
+    const char *text = NULL;
+    if (call->abandoned || !(call->shared = shared_use(sharing, call))) {
+        close_send(sharing, call->number);
+        status = MUSTER_ENOMEM;
+        text = "there is no memory for a shared object";
+    }
+    call_done(sharing, call, status, text);
+    return 0;
+}
+
+static int answered(struct sharing *sharing, const struct message_object_answer *answer)
+{
+    struct sharing_call *call;
+    HASH_FIND_U64(sharing->calls, answer->call, call);
+    if (!call)
+        return 0; /* answered otherwise, or abandoned */
+    if (answer->status != 0) {
+        int length =
+            answer->data.length < sizeof call->sentence ? (int)answer->data.length : (int)sizeof call->sentence - 1;
+        snprintf(call->sentence, sizeof call->sentence, "%.*s", length,
+                 length > 0 ? (const char *)answer->data.data : "");
+        call_done(sharing, call, answer->status <= 1000 ? -(int)answer->status : MUSTER_EPROTOCOL, call->sentence);
+        return 0;
+    }
+    call->number = answer->number;
+    if (!read_numbers(call, answer->data))
+        return error_set(MUSTER_EPROTOCOL, "OBJECT_ANSWER has data that are not an array of numbers");
+    if (call->type == MESSAGE_OBJECT_OPEN)
+        return open_answered(sharing, call);
+    call_done(sharing, call, 0, NULL);
+    return 0;
+}
+
+static void deleted(struct sharing *sharing, uint64_t id)
+{
+    struct shared *shared = shared_find(sharing, id);
+    if (!shared)
+        return;
+    while (shared->gets) /* theirs are answered too, but nobody need wait for that */
+        call_done(sharing, shared->gets, MUSTER_ENOOBJECT, "the shared object was deleted");
+    shared_die(sharing, shared, MUSTER_ENOOBJECT, "the shared object was deleted");
+}
+
+int sharing_message(struct sharing *sharing, const struct message *message)
+{
+    switch (message->type) {
+    case MESSAGE_OBJECT_ANSWER: return answered(sharing, &message->object_answer);
+    case MESSAGE_QUEUE_ITEM: return item_arrived(sharing, &message->queue_item);
+    case MESSAGE_QUEUE_ACCEPTED: puts_accepted(sharing, &message->queue_accepted); return 0;
+    case MESSAGE_QUEUE_RECALL: recalled(sharing, message->queue_recall.object); return 0;
+    case MESSAGE_OBJECT_DELETED: deleted(sharing, message->object_deleted.object); return 0;
+    default: return error_set(MUSTER_EPROTOCOL, "a peer was sent %s", message_name(message->type));
+    }
+}

@@ -1,0 +1,331 @@
+/*
+ * Shared objects between real processes: clients, workers and a musterd that die.
+ */
+#include <math.h>
+#include <pthread.h>
+
+#include "pools.h"
+
+#define OBJECTS TEST_PLUGIN_DIR "/objects.so"
+
+static const char *const plugins[] = {OBJECTS, NULL};
+
+static muster_pool *open_local_objects(void)
+{
+    return open_pool("local:2", &(muster_pool_options){.plugins = plugins, .on_output = drop_output});
+}
+
+static pid_t start_object_workers(const char *name, const char *count)
+{
+    return START(MUSTER_BIN_DIR "/muster-worker", "-n", count, url_of(name), "--load", OBJECTS);
+}
+
+static muster_queue *open_queue(muster_pool *pool, const char *name, size_t maximum)
+{
+    muster_queue *queue;
+    if (muster_queue_open(&queue, pool, name, &(muster_queue_options){.maximum = maximum}) != 0)
+        fail_msg("%s: %s", name, muster_last_error());
+    return queue;
+}
+
+static int64_t take_int(muster_queue *queue)
+{
+    muster_parcel *item;
+    if (muster_queue_get(queue, WAIT_S, &item) != 0)
+        fail_msg("get: %s", muster_last_error());
+    assert_int_equal(item->value.type, MUSTER_TYPE_INT);
+    int64_t value = item->value.integer;
+    muster_parcel_free(item);
+    return value;
+}
+
+static void put_int(muster_queue *queue, int64_t value)
+{
+    if (muster_queue_put(queue, muster_int(value), WAIT_S) != 0)
+        fail_msg("put: %s", muster_last_error());
+}
+
+static muster_queue_statistics stats_of(muster_queue *queue)
+{
+    muster_queue_statistics statistics;
+    assert_int_equal(muster_queue_stats(queue, &statistics), 0);
+    return statistics;
+}
+
+/* --- queues ------------------------------------------------------------------------------------------------------- */
+
+/* The client puts, two tasks move, the client takes: each item once. */
+static void move_through_workers(muster_pool *pool)
+{
+    enum { COUNT = 20000 };
+    muster_queue *in = open_queue(pool, "in", 0), *out = open_queue(pool, "out", 0);
+    muster_args args = MUSTER_ARGS(muster_string("in"), muster_string("out"));
+    muster_result *movers[2] = {submit(pool, "queue_move", args, NULL), submit(pool, "queue_move", args, NULL)};
+    static unsigned char times[COUNT];
+    memset(times, 0, sizeof times);
+    for (int i = 0; i < COUNT; i++)
+        put_int(in, i);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(muster_queue_put(in, muster_nil(), WAIT_S), 0);
+    for (int i = 0; i < COUNT; i++)
+        times[take_int(out)]++;
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(times[i], 1);
+    int64_t moved = 0;
+    for (int i = 0; i < 2; i++) {
+        const muster_value *value;
+        assert_int_equal(muster_get(movers[i], WAIT_S, &value), 0);
+        moved += value->integer;
+        muster_result_free(movers[i]);
+    }
+    assert_int_equal(moved, COUNT);
+    muster_queue_free(in);
+    muster_queue_free(out);
+}
+
+static void items_pass_between_a_client_and_tasks_of_a_local_pool(void **state)
+{
+    (void)state;
+    muster_pool *pool = open_local_objects();
+    move_through_workers(pool);
+    muster_pool_free(pool);
+    assert_nothing_left();
+}
+
+static void items_pass_between_a_client_and_tasks_of_a_musterd(void **state)
+{
+    (void)state;
+    pid_t musterd = start_musterd("m"), workers = start_object_workers("m", "2");
+    muster_pool *pool = open_pool(url_of("m"), NULL);
+    move_through_workers(pool);
+    muster_pool_free(pool);
+    stop(workers, SIGTERM);
+    stop(musterd, SIGTERM);
+    assert_nothing_left();
+}
+
+static void what_a_killed_worker_had_not_taken_comes_back_in_its_place(void **state)
+{
+    (void)state;
+    pid_t musterd = start_musterd("m"), workers = start_object_workers("m", "1");
+    muster_pool *pool = open_pool(url_of("m"), NULL);
+    muster_queue *jobs = open_queue(pool, "jobs", 0), *pids = open_queue(pool, "pids", 0);
+    for (int i = 0; i < 100; i++)
+        put_int(jobs, i);
+    muster_result *hoard = submit(pool, "queue_hoard", MUSTER_ARGS(muster_string("jobs"), muster_string("pids")), NULL);
+    pid_t pid = (pid_t)take_int(pids);
+    assert_true(stats_of(jobs).leased > 0);
+    assert_int_equal(stats_of(jobs).size, 98);
+    kill(pid, SIGKILL);
+    assert_int_equal(muster_get(hoard, WAIT_S, NULL), MUSTER_ELOST);
+    muster_result_free(hoard);
+    for (int i = 2; i < 100; i++) {
+        int64_t item = take_int(jobs);
+        if (i == 2) /* the wait for the first one has called the rest back, or the death has brought it */
+            assert_true(item >= 2);
+    }
+    assert_int_equal(stats_of(jobs).size, 0);
+    muster_queue_free(jobs);
+    muster_queue_free(pids);
+    muster_pool_free(pool);
+    stop(workers, SIGTERM);
+    stop(musterd, SIGTERM);
+    assert_nothing_left();
+}
+
+static void a_task_that_waits_for_an_item_can_be_cancelled(void **state)
+{
+    (void)state;
+    muster_pool *pool = open_local_objects();
+    muster_queue *queue = open_queue(pool, "empty", 0);
+    muster_result *result =
+        submit(pool, "queue_wait", MUSTER_ARGS(muster_string("empty")), &(muster_options){.grace = WAIT_S});
+    wait_until(stats_of(queue).waiting_to_get == 1);
+    muster_cancel(result);
+    assert_int_equal(muster_get(result, WAIT_S, NULL), MUSTER_ECANCELED);
+    muster_result_free(result);
+    wait_until(stats_of(queue).waiting_to_get == 0);
+    muster_queue_free(queue);
+    muster_pool_free(pool);
+}
+
+static void after_a_restart_of_the_coordinator_a_queue_is_lost_and_can_be_opened_again(void **state)
+{
+    (void)state;
+    pid_t musterd = start_musterd("m");
+    muster_pool *pool = open_pool(url_of("m"), NULL);
+    muster_queue *queue = open_queue(pool, "jobs", 0);
+    put_int(queue, 1);
+    assert_int_equal(muster_queue_flush(queue, WAIT_S), 0);
+    stop(musterd, SIGKILL);
+    wait_until(access(path_of("m"), F_OK) != 0);
+    musterd = start_musterd("m");
+    muster_parcel *item;
+    int status;
+    wait_until((status = muster_queue_get(queue, 0.1, &item)) == MUSTER_ELOST);
+    assert_int_equal(muster_queue_put(queue, muster_nil(), WAIT_S), MUSTER_ELOST);
+    assert_non_null(strstr(muster_last_error(), "open it again"));
+    muster_queue *again = open_queue(pool, "jobs", 0);
+    assert_int_equal(muster_queue_get(again, 0, &item), MUSTER_EAGAIN);
+    muster_queue_free(queue);
+    muster_queue_free(again);
+    muster_pool_free(pool);
+    stop(musterd, SIGTERM);
+}
+
+static void time_outs_of_every_kind_are_understood(void **state)
+{
+    (void)state;
+    muster_pool *pool = open_local_objects();
+    muster_queue *queue = open_queue(pool, "q", 1);
+    muster_parcel *item;
+    assert_int_equal(muster_queue_get(queue, 0, &item), MUSTER_EAGAIN);
+    assert_int_equal(muster_queue_get(queue, 0.01, &item), MUSTER_ETIMEDOUT);
+    assert_int_equal(muster_queue_get(queue, NAN, &item), MUSTER_EINVAL);
+    assert_int_equal(muster_queue_put(queue, muster_int(1), MUSTER_FOREVER), 0);
+    assert_int_equal(muster_queue_put(queue, muster_int(2), 0), MUSTER_EAGAIN);
+    assert_int_equal(muster_queue_put(queue, muster_int(3), 0.01), MUSTER_ETIMEDOUT);
+    assert_int_equal(muster_queue_put(queue, muster_int(4), NAN), MUSTER_EINVAL);
+    assert_int_equal(muster_queue_get(queue, (double)INFINITY, &item), 0);
+    assert_int_equal(item->value.integer, 1);
+    muster_parcel_free(item);
+    assert_int_equal(muster_queue_get(queue, 0, &item), MUSTER_EAGAIN); /* what timed out has not happened */
+    assert_int_equal(muster_queue_join(queue, 0), MUSTER_ETIMEDOUT);
+    assert_int_equal(muster_queue_finished(queue, 1), 0);
+    assert_int_equal(muster_queue_finished(queue, 1), MUSTER_EINVAL);
+    assert_int_equal(muster_queue_join(queue, 0), 0);
+    muster_queue_free(queue);
+    muster_pool_free(pool);
+}
+
+static void several_are_put_and_taken_together(void **state)
+{
+    (void)state;
+    pid_t musterd = start_musterd("m");
+    muster_pool *pool = open_pool(url_of("m"), NULL);
+    muster_value items[1000];
+    muster_parcel *got[1000];
+    size_t put;
+    for (int i = 0; i < 1000; i++)
+        items[i] = muster_int(i);
+    for (int maximum = 0; maximum <= 700; maximum += 700) {
+        muster_queue *queue = open_queue(pool, NULL, (size_t)maximum);
+        int status = muster_queue_put_many(queue, items, 1000, maximum ? 0.1 : WAIT_S, &put);
+        assert_int_equal(status, maximum ? MUSTER_ETIMEDOUT : 0);
+        assert_int_equal(put, maximum ? 700 : 1000);
+        int next = 0;
+        while (next < (int)put) {
+            int count = muster_queue_get_many(queue, 1000, WAIT_S, got);
+            assert_true(count > 0);
+            for (int i = 0; i < count; i++) {
+                assert_int_equal(got[i]->value.integer, next++);
+                muster_parcel_free(got[i]);
+            }
+        }
+        muster_queue_free(queue);
+    }
+    muster_pool_free(pool);
+    stop(musterd, SIGTERM);
+}
+
+static void an_item_over_the_limit_is_refused(void **state)
+{
+    (void)state;
+    pid_t musterd = START(MUSTER_BIN_DIR "/musterd", "--listen", url_of("m"), "--payload-limit", "2M", "--frame-limit",
+                          "1M", "--backlog-limit", "4M");
+    wait_until(access(path_of("m"), F_OK) == 0);
+    muster_pool *pool = open_pool(url_of("m"), NULL);
+    muster_queue *queue = open_queue(pool, "jobs", 0);
+    size_t size = 2 * 1024 * 1024;
+    char *data = calloc(1, size);
+    muster_parcel *item;
+    assert_int_equal(muster_queue_put(queue, muster_bytes(data, size), WAIT_S), MUSTER_ELIMIT);
+    assert_int_equal(muster_queue_put(queue, muster_bytes(data, size - 200), WAIT_S), 0);
+    assert_int_equal(muster_queue_get(queue, WAIT_S, &item), 0);
+    assert_int_equal(item->value.size, size - 200);
+    muster_parcel_free(item);
+    free(data);
+    muster_queue_free(queue);
+    muster_pool_free(pool);
+    stop(musterd, SIGTERM);
+}
+
+static void a_handle_outlives_its_pool_and_says_so(void **state)
+{
+    (void)state;
+    muster_pool *pool = open_local_objects();
+    muster_queue *queue = open_queue(pool, "jobs", 0);
+    put_int(queue, 1);
+    muster_pool_free(pool);
+    muster_parcel *item;
+    assert_int_equal(muster_queue_get(queue, WAIT_S, &item), MUSTER_ECLOSED);
+    assert_int_equal(muster_queue_put(queue, muster_nil(), WAIT_S), MUSTER_ECLOSED);
+    muster_queue_free(queue);
+}
+
+static void *wait_for_item(void *queue)
+{
+    muster_parcel *item;
+    int status = muster_queue_get(queue, MUSTER_FOREVER, &item);
+    return (void *)(intptr_t)status;
+}
+
+static void who_waits_learns_that_the_queue_was_deleted_or_the_pool_closed(void **state)
+{
+    (void)state;
+    void *status;
+    pthread_t thread;
+    muster_pool *pool = open_local_objects();
+    muster_queue *deleted = open_queue(pool, "deleted", 0), *left = open_queue(pool, "left", 0);
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_item, deleted), 0);
+    wait_until(stats_of(deleted).waiting_to_get == 1);
+    assert_int_equal(muster_object_delete(pool, "deleted"), 0);
+    pthread_join(thread, &status);
+    assert_int_equal((intptr_t)status, MUSTER_ENOOBJECT);
+    assert_int_equal(muster_object_delete(pool, "deleted"), MUSTER_ENOOBJECT);
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_item, left), 0);
+    wait_until(stats_of(left).waiting_to_get == 1);
+    muster_pool_terminate(pool);
+    pthread_join(thread, &status);
+    assert_int_equal((intptr_t)status, MUSTER_ECLOSED);
+    muster_queue_free(deleted);
+    muster_queue_free(left);
+    muster_pool_free(pool);
+}
+
+static void queues_can_be_passed_on_by_id(void **state)
+{
+    (void)state;
+    pid_t musterd = start_musterd("m");
+    muster_pool *a = open_pool(url_of("m"), NULL), *b = open_pool(url_of("m"), NULL);
+    muster_queue *queue = open_queue(a, NULL, 5), *same, *none;
+    assert_int_equal(muster_queue_open_id(&same, b, muster_queue_id(queue)), 0);
+    assert_int_equal(muster_queue_maximum(same), 5);
+    put_int(queue, 7);
+    muster_queue_free(queue);
+    assert_int_equal(take_int(same), 7);
+    assert_int_equal(muster_queue_open_id(&none, b, 12345), MUSTER_ENOOBJECT);
+    assert_int_equal(muster_queue_open(&none, b, "none", &(muster_queue_options){.existing = true}), MUSTER_ENOOBJECT);
+    muster_queue_free(same);
+    muster_pool_free(a);
+    muster_pool_free(b);
+    stop(musterd, SIGTERM);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        E2E_TEST(items_pass_between_a_client_and_tasks_of_a_local_pool),
+        E2E_TEST(items_pass_between_a_client_and_tasks_of_a_musterd),
+        E2E_TEST(what_a_killed_worker_had_not_taken_comes_back_in_its_place),
+        E2E_TEST(a_task_that_waits_for_an_item_can_be_cancelled),
+        E2E_TEST(after_a_restart_of_the_coordinator_a_queue_is_lost_and_can_be_opened_again),
+        E2E_TEST(time_outs_of_every_kind_are_understood),
+        E2E_TEST(several_are_put_and_taken_together),
+        E2E_TEST(an_item_over_the_limit_is_refused),
+        E2E_TEST(a_handle_outlives_its_pool_and_says_so),
+        E2E_TEST(who_waits_learns_that_the_queue_was_deleted_or_the_pool_closed),
+        E2E_TEST(queues_can_be_passed_on_by_id),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
