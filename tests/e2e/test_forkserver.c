@@ -3,8 +3,9 @@
  * fork server, and so the workers; with "--host" what muster-worker is to workers written in C.
  */
 #include <ctype.h>
+#include <sched.h>
 #include <stdatomic.h>
-#include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "tests/e2e/pools.h"
 #include "core/errors.h"
@@ -22,8 +23,8 @@ static const char *program; /* this test, to be started again */
 
 static struct {
     pid_t fork_server;
-    const char *die_before, *die_after; /* paths: the fork server kills itself at a fork if it can make the file */
-    bool away;                          /* between wait_begin and wait_end */
+    const char *die_before, *die_after, *die_with; /* paths: the fork server kills itself if it can make the file */
+    bool away;                                     /* between wait_begin and wait_end */
     int waits;
     atomic_uint_fast64_t stopped; /* ticket */
     int stops;                    /* of the running task */
@@ -176,16 +177,32 @@ static const struct runtime_language this_language = {.name = "test",
 
 /* --- the fork server ---------------------------------------------------------------------------------------------- */
 
+static bool first_time(const char *path)
+{
+    return path && open(path, O_CREAT | O_EXCL, 0600) >= 0;
+}
+
 static void die_once(const char *path)
 {
-    if (path && open(path, O_CREAT | O_EXCL, 0600) >= 0)
+    if (first_time(path))
         raise(SIGKILL);
+}
+
+/* A worker that is killed before it could answer, and its fork server with it. */
+static void die_with_worker(const char *path)
+{
+    if (!first_time(path))
+        return;
+    if (syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL) != 0)
+        raise(SIGKILL);
+    _exit(0);
 }
 
 static void before_fork(void *arg)
 {
     (void)arg;
     die_once(language.die_before);
+    die_with_worker(language.die_with);
 }
 
 static void after_fork(void *arg)
@@ -203,6 +220,8 @@ static int run_fork_server(int argc, char **argv)
             language.die_before = argv[i + 1];
         if (strcmp(argv[i], "--die-after") == 0)
             language.die_after = argv[i + 1];
+        if (strcmp(argv[i], "--die-with-worker") == 0)
+            language.die_with = argv[i + 1];
         if (strcmp(argv[i], "--say") == 0)
             fprintf(stderr, "%s\n", argv[i + 1]);
         if (strcmp(argv[i], "--exit") == 0)
@@ -461,6 +480,25 @@ static void a_worker_whose_fork_server_died_after_the_fork_is_not_lost(void **st
     wait_until(!lives(server));
     assert_int_equal(ask_pid(pool, "fork_server"), server); /* the first worker is still there */
     assert_int_equal(process_count(), 1);
+    muster_pool_free(pool);
+    assert_nothing_left();
+}
+
+static bool no_zombie(void)
+{
+    siginfo_t info = {0};
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0;
+}
+
+static void a_worker_that_died_before_it_was_known_is_waited_for(void **state)
+{
+    (void)state;
+    const muster_pool_options options = {.fork_server = fork_server_command("--die-with-worker", path_of("died")),
+                                         .on_output = drop_output};
+    muster_pool *pool = open_pool("local:1", &options);
+    ask_pid(pool, "pid");
+    assert_int_equal(access(path_of("died"), F_OK), 0);
+    wait_until(no_zombie());
     muster_pool_free(pool);
     assert_nothing_left();
 }
@@ -738,6 +776,7 @@ int main(int argc, char **argv)
         E2E_TEST(a_killed_fork_server_harms_no_worker_and_is_replaced),
         E2E_TEST(a_fork_server_that_dies_at_a_fork_is_replaced),
         E2E_TEST(a_worker_whose_fork_server_died_after_the_fork_is_not_lost),
+        E2E_TEST(a_worker_that_died_before_it_was_known_is_waited_for),
         E2E_TEST(whoever_is_killed_in_whatever_order_nothing_is_left),
         E2E_TEST(a_killed_client_leaves_no_directory),
         E2E_TEST(pools_and_deaths_leave_no_descriptor),
