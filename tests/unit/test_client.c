@@ -523,6 +523,15 @@ static void memory_that_runs_out_is_an_error_and_loses_nothing(void **state)
     }
     assert_true(failing > 3);
     assert_int_equal(status, 0);
+    struct definition *definition = NULL;
+    for (failing = 1, status = MUSTER_ENOMEM; status == MUSTER_ENOMEM; failing++) {
+        allocations = 0;
+        memory_fail_hook = fail_one;
+        status = client_define(world->client, "fresh", NULL, bytes_string("body"), &definition);
+        memory_fail_hook = NULL;
+        assert_true(status == MUSTER_ENOMEM || (status == 0 && definition));
+    }
+    assert_true(failing > 3);
 }
 
 int main(void)

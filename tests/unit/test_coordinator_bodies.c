@@ -293,6 +293,27 @@ static void a_worker_that_holds_many_bodies_forgets_the_one_unused_for_longest(v
     assert_int_equal(next_introduced(worker), definitions[2]);
 }
 
+static void a_worker_is_given_so_many_bodies_at_one_time(void **state)
+{
+    (void)state;
+    struct fake *client = client_up(CLIENT), *worker = worker_up(WORKER);
+    char body[16];
+    size_t forgotten = 0;
+    for (uint64_t i = 1; i <= 1025; i++) {
+        struct message message;
+        snprintf(body, sizeof body, "%llu", (unsigned long long)i);
+        define_body(client, i, body);
+        submit_of(client, i, i);
+        flush();
+        while (next(worker, &message)) {
+            forgotten += message.type == MESSAGE_FORGET;
+            if (message.type == MESSAGE_ASSIGN)
+                result(worker, message.assign.ticket);
+        }
+        assert_int_equal(forgotten, i > 1024);
+    }
+}
+
 static void a_body_that_a_held_task_needs_is_not_forgotten_and_no_more_is_given_ahead(void **state)
 {
     (void)state;
@@ -475,6 +496,7 @@ int main(void)
         T(a_task_that_is_run_again_elsewhere_finds_its_body_there),
         R(a_task_that_a_worker_claims_needs_no_body),
         T(a_worker_that_holds_many_bodies_forgets_the_one_unused_for_longest),
+        T(a_worker_is_given_so_many_bodies_at_one_time),
         T(a_body_that_a_held_task_needs_is_not_forgotten_and_no_more_is_given_ahead),
         T(durations_are_learned_for_each_body),
         T(a_client_that_defines_more_than_it_was_told_misbehaves),

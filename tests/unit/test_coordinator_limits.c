@@ -299,10 +299,14 @@ static void live(struct bytes texts)
     message.define.name = bytes_string("work");
     message.define.labels = texts;
     say(client, message);
+    message.define.function = 1;
+    message.define.body = bytes_string("body");
+    bool both = say(client, message);
     for (uint64_t i = 1; i <= 40; i++) {
         message = submission(i < 3 ? 100 + i : 200 + i);
         message.submit.flags = i < 3 ? TASK_RESUBMITTED : 0;
         message.submit.priority = (int64_t)(i % 3);
+        message.submit.function = both && i > 20 ? 1 : 0;
         say(client, message);
     }
     coordinator_flush(world.coordinator, world.now_ns);
