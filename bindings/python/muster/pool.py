@@ -19,7 +19,7 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from muster import _muster, errors, forkserver, output, preparation, reduction, tasks
@@ -31,7 +31,6 @@ __all__ = ["AsyncResult", "Error", "IMapIterator", "MapResult", "Pool", "TaskErr
 
 INIT, RUN, CLOSE, TERMINATE = "INIT", "RUN", "CLOSE", "TERMINATE"
 
-READ_AHEAD = 1024  # items that imap reads ahead of its consumer, if it is not told otherwise; at least two a worker
 CHUNKS_PER_WORKER = 4
 CHUNK_BYTES = 4 << 20  # of arguments, beyond which the automatic choice does not go
 BATCH_CALLS, BATCH_BYTES = 4096, 4 << 20  # handed to C at a time
@@ -286,10 +285,11 @@ class Pool:
     ) -> IMapIterator:
         """The results one after the other, in order.
 
-        The iterable is read lazily: at most `buffersize` items ahead of what the iterator has delivered, by default
-        1,024 (and at least two chunks a worker). Lists and other containers are read in the caller's thread, any other
-        iterable in a thread of its own. An iterator that is given up lets the calls go on, as in multiprocessing,
-        unless a buffersize was given: then it cancels them.
+        The iterable is read lazily: at most `buffersize` items ahead of what the iterator has delivered. By default
+        these are 256 at first, more (up to 16,384) while results are taken quickly, fewer if items or results are large
+        (64 MiB in all), and always at least two chunks a worker. Lists and other containers are read in the caller's
+        thread, any other iterable in a thread of its own. An iterator that is given up lets the calls go on, as in
+        multiprocessing, unless a buffersize was given: then it cancels them.
         """
         return self._imap(func, iterable, chunksize, buffersize, progress, True, more)
 
@@ -528,7 +528,9 @@ class Pool:
                 items[first : first + size] if kind == _ITEMS else [tuple(item) for item in items[first : first + size]]
             )
             parts = payload(entry, kind, chunk)
-            nbytes = len(parts[1]) + sum(part.nbytes for part in parts[2:])
+            nbytes = len(parts[1])
+            if len(parts) > 2:
+                nbytes += sum(part.nbytes for part in parts[2:])
             if automatic and nbytes > CHUNK_BYTES and size > 1:
                 size = max(1, size * CHUNK_BYTES // nbytes)
                 continue
@@ -580,13 +582,15 @@ class Pool:
         )
         if more:
             raise TypeError(f"imap() got an unexpected keyword argument {next(iter(more))!r}")
-        window = max(2 * self._width(), READ_AHEAD // chunksize) if buffersize is None else -(-buffersize // chunksize)
+        window = 2 * self._width() if buffersize is None else -(-buffersize // chunksize)
         feed = Feed(self, entry, chunks_of(iterable, chunksize), options, window)
         feed.bounded = buffersize is not None
+        if not feed.bounded:
+            feed.free(chunksize)
         if not ordered:
             feed.finished = queue.SimpleQueue()
         bar = output.progress_bar(getattr(iterable, "__len__", lambda: None)(), entry.name) if progress else None
-        iterator = IMapIterator(feed, chunksize > 1, bar)
+        iterator = IMapIterator(feed, bar)
         with self._lock:
             self._feeds.add(feed)
         if type(iterable) in SOLID:
@@ -625,8 +629,8 @@ def _refuse_to_open() -> None:
         worker.refuse_while_loading()
     if _opened and _opened[0] != os.getpid():
         raise RuntimeError(
-            f"this process was forked from process {_opened[0]}, which had opened a pool: it cannot open one. Start such "
-            "processes by the method `spawn` or `forkserver`"
+            f"this process was forked from process {_opened[0]}, which had opened a pool: it cannot open one. Start "
+            "such processes by the method `spawn` or `forkserver`"
         )
 
 

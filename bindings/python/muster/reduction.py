@@ -26,7 +26,7 @@ import os
 import pickle
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing import process
 from typing import Any, NamedTuple
 
@@ -467,7 +467,15 @@ class Encoder:
             return encode_by_value(value)
         return parts
 
-    def payload(self, entry: Entry, kind: bytes, value: Any) -> list[Any]:
+    def payload(self, entry: Entry, kind: bytes, value: Any) -> Sequence[Any]:
         if entry.travels is None:
+            if not self.prompt:  # the way of nearly all calls
+                buffers: list[Any] = []
+                try:
+                    data = pickle.dumps(value, PROTOCOL, buffer_callback=buffers.append)
+                    if not buffers:
+                        return kind, data
+                except (pickle.PicklingError, AttributeError, TypeError):
+                    pass
             return [kind, *self.encode(value)]
         return [bytes((kind[0] | WITH_CALLABLE,)), *self.encode((entry.travels, value))]

@@ -243,8 +243,12 @@ class Worker:
             if self.streams:
                 for stream in self.streams:
                     stream.finish()
-            else:
-                _flush()
+            else:  # what a task printed is seen even if the worker is killed next
+                try:
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                except Exception:  # closed by the task, or nobody reads it
+                    pass
 
     # -- calls from Python
 
@@ -274,7 +278,11 @@ class Worker:
         except BaseException as error:
             return self.fail(task, error, by_value)
         try:
-            return self.encode(value, by_value)
+            if by_value:
+                return self.encode(value, by_value)
+            buffers: list[Any] = []
+            data = pickle.dumps(value, reduction.PROTOCOL, buffer_callback=buffers.append)
+            return reduction.encode(value) if buffers else (data,)
         except BaseException as error:
             return self.fail(task, _encoding_error(error, value), by_value)
 
@@ -426,15 +434,6 @@ def _message(error: BaseException) -> str:
 def _plain(text: str) -> str:
     """Text that C and every other language can take."""
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
-
-
-def _flush() -> None:
-    """What a task printed is seen even if the worker is killed next."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:  # closed by the task, or nobody reads it
-            continue
 
 
 # --- the process ------------------------------------------------------------------------------------------------------
