@@ -27,6 +27,10 @@ bool binding_abandon(muster_result *result, size_t first);
  * its options. 1: so it will be. 0: the result is ready, and nobody will be called. EINVAL, ESYSTEM. */
 int binding_watch(muster_result *result, muster_callback *callback, void *arg);
 
+/* Has `idle` called in every callback thread before it goes to sleep, without any lock of muster's: what callbacks have
+ * taken and left for the next one, an interpreter's lock, is to be given back. For the whole process. */
+void binding_callbacks_idle(void (*idle)(void));
+
 /* The payload of call `index` of a ready result of plain calls, as it came, to be read and written as long as the
  * result lives; empty if it failed, or if it is so short that it was not kept: then muster_result_value() has it all.
  */

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "bindings/c/binding.h"
 #include "bindings/c/pool.h"
 
 #define REPORTS_LIMIT 4096 /* progress and log events that may wait */
@@ -29,6 +30,12 @@ struct log_event {
 };
 
 static _Thread_local const muster_pool *inside; /* the pool whose callback thread this is */
+static void (*_Atomic idle_hook)(void);
+
+void binding_callbacks_idle(void (*idle)(void))
+{
+    atomic_store(&idle_hook, idle);
+}
 
 /* --- running ------------------------------------------------------------------------------------------------------ */
 
@@ -65,9 +72,22 @@ static void run(muster_pool *pool, struct event *event)
     }
 }
 
+/* Mutex held on entry and return. */
+static void tell_idle(pthread_mutex_t *mutex)
+{
+    void (*idle)(void) = atomic_load(&idle_hook);
+    if (!idle)
+        return;
+    pthread_mutex_unlock(mutex);
+    idle();
+    pthread_mutex_lock(mutex);
+}
+
 /* The next event, or NULL when it is time to end. Mutex held. */
 static struct event *take(struct callbacks *callbacks, pthread_mutex_t *mutex)
 {
+    if (!callbacks->first)
+        tell_idle(mutex);
     while (!callbacks->first && !callbacks->ending)
         pthread_cond_wait(&callbacks->wake, mutex);
     struct event *event = callbacks->first;

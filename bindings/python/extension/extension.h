@@ -6,6 +6,7 @@
  *   terms.c      Definition and Options: what a call names
  *   submit.c     calls: the memory of the arguments, one call or many
  *   result.c     Result: waiting, and its payloads as memory
+ *   listener.c   Python code in libmuster's threads
  *   wait.c       the GIL and the signals while C waits
  *   supervisor.c Supervisor
  *   worker.c     Task, serve(), serve_forks()
@@ -126,9 +127,12 @@ typedef struct {
 
 extern PyTypeObject Pool_Type, Definition_Type, Options_Type, Result_Type, Task_Type, Supervisor_Type;
 
-/* Python code runs in a thread of libmuster's between the two: the GIL is held. False: it cannot be had any more. */
-bool listener_begin(PyGILState_STATE *state);
-void listener_end(PyGILState_STATE state);
+/* Python code runs in a thread of libmuster's between the two: the GIL is held. False: it cannot be had any more. With
+ * `more` the GIL may be kept, because this is a callback thread, which gives it back when it has nothing left to do. */
+bool listener_begin(void);
+void listener_end(bool more);
+bool listener_inside(void);  /* this thread is between the two */
+int listeners_prepare(void); /* once; -1: raised */
 /* True, with an exception set, where `what` would wait for the very thread that it is called in. */
 bool listener_refuses(const char *what);
 

@@ -35,31 +35,6 @@ static void pools_remove(pool_object *self)
 
 /* --- what workers say --------------------------------------------------------------------------------------------- */
 
-static _Thread_local unsigned listening; /* this thread is libmuster's, and runs Python code */
-
-bool listener_begin(PyGILState_STATE *state)
-{
-    if (Py_IsFinalizing())
-        return false;
-    *state = PyGILState_Ensure();
-    listening++;
-    return true;
-}
-
-void listener_end(PyGILState_STATE state)
-{
-    listening--;
-    PyGILState_Release(state);
-}
-
-bool listener_refuses(const char *what)
-{
-    if (listening == 0)
-        return false;
-    raise_error(MUSTER_EINVAL, "%s inside a callback would wait for the callback: hand it to another thread", what);
-    return true;
-}
-
 static void tell(struct listeners *listeners, PyObject *const *place, PyObject *arguments)
 {
     PyObject *listener = atomic_load(&listeners->silent) ? NULL : *place;
@@ -74,23 +49,21 @@ static void tell(struct listeners *listeners, PyObject *const *place, PyObject *
 
 static void on_output(int stream, const char *worker, const char *line, size_t size, void *arg)
 {
-    PyGILState_STATE state;
     struct listeners *listeners = arg;
-    if (atomic_load(&listeners->silent) || !listener_begin(&state))
+    if (atomic_load(&listeners->silent) || !listener_begin())
         return;
     tell(listeners, &listeners->on_output, Py_BuildValue("(isy#)", stream, worker, line, (Py_ssize_t)size));
-    listener_end(state);
+    listener_end(false);
 }
 
 static void on_log(int level, const char *worker, const char *text, void *arg)
 {
-    PyGILState_STATE state;
     struct listeners *listeners = arg;
-    if (atomic_load(&listeners->silent) || !listener_begin(&state))
+    if (atomic_load(&listeners->silent) || !listener_begin())
         return;
     PyObject *decoded = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
     tell(listeners, &listeners->on_log, decoded ? Py_BuildValue("(isN)", level, worker, decoded) : NULL);
-    listener_end(state);
+    listener_end(true);
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
@@ -265,7 +238,7 @@ static void *bury(void *arg)
 static bool bury_elsewhere(const pool_object *self)
 {
     pthread_t thread;
-    struct remains *remains = listening > 0 ? PyMem_RawMalloc(sizeof *remains) : NULL;
+    struct remains *remains = listener_inside() ? PyMem_RawMalloc(sizeof *remains) : NULL;
     if (!remains)
         return false;
     *remains = (struct remains){self->pool, self->listeners, self->freed};
@@ -454,6 +427,8 @@ static PyObject *at_exit(PyObject *unused, PyObject *arguments)
 
 int pool_at_exit(PyObject *module)
 {
+    if (listeners_prepare() != 0)
+        return -1;
     static PyMethodDef function = {"_end_pools", at_exit, METH_NOARGS, NULL};
     PyObject *callable = PyCFunction_New(&function, module);
     PyObject *atexit = callable ? PyImport_ImportModule("atexit") : NULL;

@@ -51,15 +51,14 @@ static void tell_all(result_object *self)
 
 void result_done(muster_result *result, void *arg)
 {
-    PyGILState_STATE state;
     result_object *self = arg;
     (void)result;
-    if (!listener_begin(&state))
+    if (!listener_begin())
         return;
     if (!atomic_load(&self->pool->listeners->silent))
         tell_all(self);
     Py_DECREF(self);
-    listener_end(state);
+    listener_end(true);
 }
 
 /* One more is to be told: the callable alone, or a list from the second on. */
