@@ -11,8 +11,8 @@ Importing this imports little; each name brings what it needs when it is first u
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing takes longer to import than all the rest
 if TYPE_CHECKING:
     from multiprocessing import (
         AuthenticationError,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         set_forkserver_preload,
         set_start_method,
     )
+    from typing import Any
 
     from muster.context import get_context
     from muster.errors import (
@@ -53,7 +54,23 @@ _PLACES = {
     "get_context": "muster.context",
     "task": "muster.tasks",
 }
-_MODULES = ("aio", "context", "errors", "futures", "joblib", "pool", "reduction", "tasks", "worker")
+_MODULES = (
+    "aio",
+    "context",
+    "errors",
+    "forkserver",
+    "forwarding",
+    "futures",
+    "iteration",
+    "joblib",
+    "output",
+    "pool",
+    "preparation",
+    "reduction",
+    "results",
+    "tasks",
+    "worker",
+)
 _STANDARD_MODULES = ("connection", "dummy", "shared_memory", "util")
 
 __all__ = [

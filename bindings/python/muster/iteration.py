@@ -233,10 +233,7 @@ class IMapIterator:
         return self
 
     def __next__(self) -> Any:
-        try:
-            return self._values.popleft()
-        except IndexError:
-            return self.next()
+        return self._values.popleft() if self._values else self.next()
 
     def next(self, timeout: float | None = None) -> Any:
         """The next result; multiprocessing.TimeoutError if it is not there after so many seconds."""

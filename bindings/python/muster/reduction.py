@@ -20,15 +20,18 @@ itself, in an initializer, say, stays.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import io
 import os
 import pickle
 import sys
 import types
-from collections.abc import Callable, Sequence
 from multiprocessing import process
-from typing import Any, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
 PROTOCOL = 5
 REFERENCE, VALUE, TRAVELS = range(3)
@@ -94,12 +97,13 @@ def decode(parts: list[memoryview]) -> Any:
 # --- the main module --------------------------------------------------------------------------------------------------
 
 
-class Main(NamedTuple):
+class Main:
     """How a worker gets the client's main module, which it loads as the method `spawn` does."""
 
-    name: str  # as `python -m name`, or ""
-    path: str
-    source: bytes  # for workers that do not have that file; empty: they have
+    def __init__(self, name: str, path: str, source: bytes) -> None:
+        self.name = name  # as `python -m name`, or ""
+        self.path = path
+        self.source = source  # for workers that do not have that file; empty: they have
 
 
 def main_module(ship: bool = False) -> Main | None:
@@ -213,16 +217,17 @@ def set_function(function: Any, state: tuple[dict[str, Any], dict[str, Any]]) ->
     cloudpickle._function_setstate(function, state)
 
 
-class _Seen(NamedTuple):
-    """A function as it was when it was pickled."""
+class _Seen:
+    """A function as it was when it was pickled, with the globals that were sent along."""
 
-    function: Any
-    code: Any
-    defaults: Any
-    keywords: Any
-    cells: tuple[Any, ...]
-    names: tuple[str, ...]
-    values: tuple[Any, ...]
+    def __init__(self, function: types.FunctionType, cells: tuple[Any, ...], sent: dict[str, Any]) -> None:
+        self.function = function
+        self.code = function.__code__
+        self.defaults = function.__defaults__
+        self.keywords = function.__kwdefaults__
+        self.cells = cells
+        self.names = tuple(sent)
+        self.values = tuple(sent.values())
 
     def same(self) -> bool:
         function = self.function
@@ -292,15 +297,7 @@ def _make_pickler_class() -> Any:
             if space.importable:
                 state[1]["__globals__"] = sent = {}
             cells = tuple(_content(cell) for cell in function.__closure__ or ())
-            seen = _Seen(
-                function,
-                function.__code__,
-                function.__defaults__,
-                function.__kwdefaults__,
-                cells,
-                tuple(sent),
-                tuple(sent.values()),
-            )
+            seen = _Seen(function, cells, sent)
             self.seen.append(seen)
             defaults = [*(seen.defaults or ()), *(seen.keywords or {}).values()]
             if function.__dict__ or not (_lasting(cells) and _lasting(seen.values) and _lasting(defaults)):

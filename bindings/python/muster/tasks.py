@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, overload
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar, overload
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+    @overload
+    def task(name: Function) -> Function: ...
+    @overload
+    def task(name: str | None = None) -> Callable[[Function], Function]: ...
+    def task(name: Any = None) -> Any: ...
+else:  # without typing, which takes longer to import than all the rest
+
+    def task(name=None):
+        """Registers a function under a name (its own, if none is given), by which workers of this program offer it to
+        callers in every language:
+
+            @muster.task
+            def wordcount(text):
+                return len(text.split())
+
+        Its arguments and its result are plain values. The function itself stays as it was.
+        """
+        if callable(name):
+            return _register(name, name.__name__)
+        return lambda function: _register(function, function.__name__ if name is None else name)
+
 
 DEPTH_MAX = 32  # of nested lists and dictionaries on the wire
 NAME_BYTES_MAX = 255
 
 registry: dict[str, Callable[..., Any]] = {}
-
-
-@overload
-def task(name: Function) -> Function: ...
-@overload
-def task(name: str | None = None) -> Callable[[Function], Function]: ...
-def task(name: Any = None) -> Any:
-    """Registers a function under a name (its own, if none is given), by which workers of this program offer it to
-    callers in every language:
-
-        @muster.task
-        def wordcount(text):
-            return len(text.split())
-
-    Its arguments and its result are plain values. The function itself stays as it was.
-    """
-    if callable(name):
-        return _register(name, name.__name__)
-    return lambda function: _register(function, function.__name__ if name is None else name)
 
 
 def _register(function: Any, name: str) -> Any:

@@ -7,31 +7,27 @@ client runs, sys.modules["__main__"] is that client's main module, so that pickl
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
-import importlib.machinery
-import importlib.util
-import io
 import itertools
-import json
-import linecache
-import logging
 import os
 import pickle
 import signal
 import sys
-import traceback
 import types
-from collections.abc import Sequence
 from multiprocessing import process
-from typing import Any, NoReturn
 
-from muster import _muster, forkserver, reduction, tasks
+from muster import _muster, reduction, tasks
+
+TYPE_CHECKING = False  # the fork server imports this: what is not always needed comes when it is
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
+
+    from muster.forwarding import Forwarder, Lines
 
 CLIENTS_MAX = 64  # that a worker remembers; the one that it has not heard of for longest goes first
 CALLABLES_MAX = 4096  # definitions that it remembers, of all clients together
-TEXT_MAX = 32 << 10  # characters of a log record that is forwarded
 
 _HERE = __file__
 _MEMORY_ERROR = pickle.dumps(MemoryError("memory ran out in the worker"), reduction.PROTOCOL)
@@ -84,6 +80,10 @@ def _advice(module: str) -> str:
 
 def _main_code(module: types.ModuleType, main: reduction.Main) -> Any:
     """The code of the client's main module, from its file here or else from the text that came with it."""
+    import importlib.machinery
+    import importlib.util
+    import linecache
+
     content = None
     with contextlib.suppress(OSError), open(main.path, "rb") as file:
         content = file.read()
@@ -136,6 +136,8 @@ def refuse_while_loading() -> None:
 
 def _format(error: BaseException) -> str:
     """The traceback, without the worker's own frames at its top."""
+    import traceback
+
     trace = error.__traceback__
     if trace is None:
         return ""
@@ -167,57 +169,6 @@ def _encoding_error(reason: BaseException, value: Any) -> BaseException:
     return error
 
 
-# --- forwarding -------------------------------------------------------------------------------------------------------
-
-
-class _Forwarder(logging.Handler):
-    """Sends the records of the running task's loggers to the client."""
-
-    def __init__(self, worker: Worker) -> None:
-        super().__init__()
-        self.worker = worker
-
-    def emit(self, record: logging.LogRecord) -> None:
-        task = self.worker.task
-        if task is None:
-            return
-        fields = {
-            name: getattr(record, name)
-            for name in ("name", "levelno", "pathname", "lineno", "funcName", "created", "processName", "threadName")
-        }
-        fields["msg"] = record.getMessage()[:TEXT_MAX]
-        fields["process"] = record.process
-        if record.exc_info:
-            fields["exc_text"] = logging.Formatter().formatException(record.exc_info)[:TEXT_MAX]
-        level = 3 if record.levelno >= 40 else 4 if record.levelno >= 30 else 6 if record.levelno >= 20 else 7
-        task.log(level, "\x01" + json.dumps(fields))
-
-
-class _Lines(io.TextIOBase):
-    """sys.stdout or sys.stderr of a worker of a cluster, whose client asked to see them."""
-
-    def __init__(self, worker: Worker, stream: int) -> None:
-        self.worker, self.stream, self.rest = worker, stream, ""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            self.send(line)
-        return len(text)
-
-    def finish(self) -> None:
-        if self.rest:
-            self.send(self.rest)
-            self.rest = ""
-
-    def send(self, line: str) -> None:
-        if self.worker.task is not None:
-            self.worker.task.log(6, "\x02" + json.dumps([self.stream, line[:TEXT_MAX]]))
-
-
 # --- the worker -------------------------------------------------------------------------------------------------------
 
 
@@ -230,8 +181,8 @@ class Worker:
         self.client: Client | None = None  # whose main module is in place
         self.callables: dict[int, tuple[Client, Any, bool]] = {}  # by Task.definition(); the last: came by value
         self.task: _muster.Task | None = None
-        self.handler: _Forwarder | None = None
-        self.streams: list[_Lines] = []
+        self.handler: Forwarder | None = None
+        self.streams: list[Lines] = []
         self.original_main = sys.modules["__main__"]
 
     def call(self, task: _muster.Task) -> Any:
@@ -341,22 +292,30 @@ class Worker:
         self.client = None
         sys.modules["__main__"] = sys.modules["__mp_main__"] = client.main_module()
         self.client = client
+        if client.forward or self.handler is not None:
+            self.forward(client)
+
+    def forward(self, client: Client) -> None:
+        """Records go to this client if it wants them; what is printed does so too, if it does not see our stdout."""
+        import logging
+
+        from muster import forwarding
+
         root = logging.getLogger()
-        if client.forward and self.handler is None:
-            self.handler = _Forwarder(self)
-            root.addHandler(self.handler)
-        elif not client.forward and self.handler is not None:
+        if self.handler is not None:
             root.removeHandler(self.handler)
             self.handler = None
-        if client.forward:
-            root.setLevel(client.told["log_root"])
-        remote = client.forward and client.told.get("remote")
-        if remote and not self.streams:
-            self.streams = [_Lines(self, 1), _Lines(self, 2)]
-            sys.stdout, sys.stderr = self.streams
-        elif not remote and self.streams:
+        if self.streams:
             self.streams = []
             sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        if not client.forward:
+            return
+        self.handler = forwarding.Forwarder(self)
+        root.addHandler(self.handler)
+        root.setLevel(client.told["log_root"])
+        if client.told["remote"]:
+            self.streams = [forwarding.Lines(self, 1), forwarding.Lines(self, 2)]
+            sys.stdout, sys.stderr = self.streams
 
     # -- initializers
 
@@ -477,6 +436,10 @@ def run(launch: int, modules: Sequence[str], named: dict[str, Any]) -> NoReturn:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    import argparse
+
+    from muster import forkserver
+
     parser = argparse.ArgumentParser(
         prog="python -m muster.worker", description="Runs Python workers for a musterd until SIGTERM or SIGINT."
     )
