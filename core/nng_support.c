@@ -47,6 +47,10 @@ static void find(void)
         nng_object = info.dli_fbase;
 }
 
+/* Weak, so that they give way to NNG's own in a program that holds NNG itself, libnng.a: such a program goes without.
+ */
+#define REPLACES_NNG __attribute__((weak, visibility("default")))
+
 /* Only what NNG asks of itself: a program's own operations may have been cancelled by the program. */
 static void mend(nng_aio *aio, void *caller)
 {
@@ -55,14 +59,14 @@ static void mend(nng_aio *aio, void *caller)
         nng_aio_finish(aio, NNG_ECLOSED);
 }
 
-__attribute__((visibility("default"))) void nng_stream_send(nng_stream *stream, nng_aio *aio)
+REPLACES_NNG void nng_stream_send(nng_stream *stream, nng_aio *aio)
 {
     pthread_once(&found, find);
     nng_send_operation(stream, aio);
     mend(aio, __builtin_return_address(0));
 }
 
-__attribute__((visibility("default"))) void nng_stream_recv(nng_stream *stream, nng_aio *aio)
+REPLACES_NNG void nng_stream_recv(nng_stream *stream, nng_aio *aio)
 {
     pthread_once(&found, find);
     nng_recv_operation(stream, aio);
