@@ -50,6 +50,8 @@ install: programs
 format:
 	@scripts/setup format
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
+	@ruff=$$(ls $(BUILD)/python/*/bin/ruff 2>/dev/null | head -n 1); [ -z "$$ruff" ] || for what in "check -q --fix" format; do \
+		$$ruff $$what --no-cache --config bindings/python/pyproject.toml bindings/python tests/python; done
 
 clean:
 	rm -rf build build-*
