@@ -523,7 +523,7 @@ class Lifetime(unittest.TestCase):
             self.assertTrue(all(worker.is_alive() for worker in pool._pool))
             self.assertIn(pool.apply(pid), [worker.pid for worker in pool._pool])
             self.assertEqual(pool.stats()["succeeded"], 1)
-            self.assertEqual(pool.workers(), 2)
+            until(lambda: pool.workers() == 2)
             self.assertEqual(len(pool.status(LONG)["workers"]), 2)
 
 
