@@ -950,6 +950,18 @@ def test_the_extension_refuses_to_live_in_a_subinterpreter() -> None:
     assert ended.stdout == "True\n", ended.stderr
 
 
+def test_the_extension_may_be_imported_again() -> None:
+    ended = run("""
+        import importlib, sys
+        importlib.reload(_muster)
+        del sys.modules["muster._muster"]
+        import muster._muster
+        again = sys.modules["muster._muster"]
+        print(again.Pool is _muster.Pool, again.Error is _muster.Error)
+        """)
+    assert (ended.stdout, ended.stderr) == ("True True\n", "")
+
+
 # --- nothing leaks -----------------------------------------------------------------------------------------------
 
 

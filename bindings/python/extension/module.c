@@ -169,20 +169,18 @@ static int add_type(PyObject *module, PyTypeObject *type)
     return PyModule_AddObjectRef(module, dot + 1, (PyObject *)type);
 }
 
-static int add_exceptions(PyObject *module)
+static int make_exceptions(void)
 {
     muster_Error = PyErr_NewExceptionWithDoc("muster._muster.Error",
                                              "A muster function failed: args are (status, detail).", NULL, NULL);
     muster_TaskStopped = PyErr_NewExceptionWithDoc(
         "muster._muster.TaskStopped", "The task that runs is to stop: it was cancelled, or its time limit is over.",
         PyExc_BaseException, NULL);
-    if (!muster_Error || !muster_TaskStopped || PyModule_AddObjectRef(module, "Error", muster_Error) != 0)
-        return -1;
-    return PyModule_AddObjectRef(module, "TaskStopped", muster_TaskStopped);
+    return muster_Error && muster_TaskStopped ? 0 : -1;
 }
 
 /* A named tuple, because that is what it is to those who write Python. */
-static int add_failure(PyObject *module)
+static int make_failure(void)
 {
     PyObject *collections = PyImport_ImportModule("collections");
     if (!collections)
@@ -194,7 +192,7 @@ static int add_failure(PyObject *module)
     PyObject *name = muster_Failure ? PyUnicode_FromString("muster._muster") : NULL;
     int status = name ? PyObject_SetAttrString(muster_Failure, "__module__", name) : -1;
     Py_XDECREF(name);
-    return status == 0 ? PyModule_AddObjectRef(module, "Failure", muster_Failure) : -1;
+    return status;
 }
 
 static int add_statuses(PyObject *module)
@@ -217,30 +215,33 @@ static int add_statuses(PyObject *module)
     return PyModule_AddStringConstant(module, "VERSION", MUSTER_VERSION);
 }
 
-/* The library has one state for each process, and so have these types. */
-static int refuse_subinterpreter(void)
+/* What there is once, for however many module objects: a module may be imported again after it was forgotten. */
+static int make_once(PyObject *module)
 {
-    static bool loaded;
-    if (loaded || PyInterpreterState_Get() != PyInterpreterState_Main()) {
-        PyErr_SetString(PyExc_ImportError, "muster works in the main interpreter alone, and is loaded once");
-        return -1;
-    }
-    loaded = true;
-    return 0;
+    static bool made;
+    if (made)
+        return 0;
+    made = make_exceptions() == 0 && make_failure() == 0 && pool_at_exit(module) == 0;
+    return made ? 0 : -1;
 }
 
+/* The library has one state for each process, and so have these types. */
 static int module_exec(PyObject *module)
 {
     PyTypeObject *const types[] = {&Pool_Type,   &Definition_Type, &Options_Type,
                                    &Result_Type, &Task_Type,       &Supervisor_Type};
-    if (refuse_subinterpreter() != 0)
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "muster works in the main interpreter alone");
         return -1;
+    }
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (add_type(module, types[i]) != 0)
             return -1;
-    if (add_exceptions(module) != 0 || add_failure(module) != 0 || add_statuses(module) != 0)
+    if (make_once(module) != 0 || PyModule_AddObjectRef(module, "Error", muster_Error) != 0 ||
+        PyModule_AddObjectRef(module, "TaskStopped", muster_TaskStopped) != 0 ||
+        PyModule_AddObjectRef(module, "Failure", muster_Failure) != 0)
         return -1;
-    return pool_at_exit(module);
+    return add_statuses(module);
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -5,7 +5,7 @@ GIL, and in the main thread lets Python's signal handlers run (KeyboardInterrupt
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, final
 
 from typing_extensions import Buffer
 
@@ -32,6 +32,7 @@ class Failure(NamedTuple):
     value: bytes | None  # the pickled exception, if the worker was a Python one
     item: int  # which call: its index
 
+@final
 class Pool:
     """One muster_pool. Every method may be called from any thread. In a forked child each raises Error(EINVAL)."""
 
@@ -94,8 +95,10 @@ class Pool:
     def stats(self) -> dict[str, int]: ...
     def status(self, timeout: float | None = None) -> str: ...
 
+@final
 class Definition: ...
 
+@final
 class Options:
     """struct muster_options, made once and used for many calls."""
 
@@ -111,6 +114,7 @@ class Options:
         nonblock: bool = False,
     ) -> None: ...
 
+@final
 class Result:
     """One muster_result; exports the memory of its parts, which lives as long as anything refers to it."""
 
@@ -134,6 +138,7 @@ class Result:
     def failure(self, index: int = -1) -> Failure | None:
         """Why call `index` failed; -1: the first failure."""
 
+@final
 class Task:
     """The task that runs in this worker process."""
 
@@ -164,7 +169,7 @@ def serve(
     initializer is a call too, of a task without a body. Never returns: when the worker is to end in good order
     (drained, replaced), Python is finalized as at the end of any program (threads are waited for, atexit runs, streams
     are written), and the process ends."""
-
+@final
 class Supervisor:
     """Workers for the musterd at `url`, as the program muster-worker runs them."""
 
