@@ -42,6 +42,31 @@ int sharing_create(struct sharing **sharing, const struct sharing_events *events
     return 0;
 }
 
+static struct shared_hold **hold_find(struct shared *shared, uint64_t owner)
+{
+    struct shared_hold **at = &shared->holds;
+    while (*at && (*at)->owner != owner)
+        at = &(*at)->next;
+    return at;
+}
+
+static void hold_drop(struct shared_hold **at)
+{
+    struct shared_hold *hold = *at;
+    if (--hold->depth > 0)
+        return;
+    *at = hold->next;
+    memory_free(hold);
+}
+
+static void holds_free(struct shared *shared)
+{
+    while (shared->holds) {
+        shared->holds->depth = 1;
+        hold_drop(&shared->holds);
+    }
+}
+
 /* --- parcels ------------------------------------------------------------------------------------------------------ */
 
 static void parcels_append(struct parcels *parcels, struct parcel *parcel)
@@ -124,7 +149,8 @@ void sharing_withdraw(struct sharing *sharing, struct sharing_call *call)
 void sharing_abandon(struct sharing *sharing, struct sharing_call *call)
 {
     call->abandoned = true;
-    if (call->done || call->type != MESSAGE_OBJECT_OPEN) {
+    /* What an open or an acquisition gives is given back when it comes. */
+    if (call->done || (call->type != MESSAGE_OBJECT_OPEN && call->type != MESSAGE_LOCK_ACQUIRE)) {
         if (!call->done)
             call_forget(sharing, call);
         parcels_free(&call->parcels);
@@ -148,6 +174,7 @@ static void shared_die(struct sharing *sharing, struct shared *shared, int statu
     shared->dead = status;
     shared->dead_text = text;
     parcels_free(&shared->ahead);
+    holds_free(shared);
     sharing->events->room(sharing->arg, shared);
 }
 
@@ -196,11 +223,14 @@ void sharing_close(struct sharing *sharing, struct shared *shared)
         close_send(sharing, shared->id);
     if (--shared->handles > 0)
         return;
-    while (shared->gets) /* of other threads: whoever closes under them ends their wait */
-        call_done(sharing, shared->gets, MUSTER_ECLOSED, "the handle was closed");
+    struct sharing_call *call, *next; /* of other threads: whoever closes under them ends their wait */
+    HASH_ITER (hh, sharing->calls, call, next)
+        if (call->shared == shared)
+            call_done(sharing, call, MUSTER_ECLOSED, "the handle was closed");
     if (!shared->dead)
         HASH_DEL(sharing->objects, shared);
     parcels_free(&shared->ahead);
+    holds_free(shared);
     memory_free(shared);
 }
 
@@ -354,6 +384,78 @@ static void puts_accepted(struct sharing *sharing, const struct message_queue_ac
     sharing->events->room(sharing->arg, shared);
 }
 
+/* --- locks -------------------------------------------------------------------------------------------------------- */
+
+int sharing_acquire(struct sharing *sharing, struct shared *shared, struct sharing_call *call, uint64_t owner,
+                    enum lock_mode mode, bool no_wait)
+{
+    struct message message = {.type = MESSAGE_LOCK_ACQUIRE};
+    message.lock_acquire.object = shared->id;
+    message.lock_acquire.flags = no_wait ? OBJECT_NO_WAIT : 0;
+    message.lock_acquire.owner = call->owner = owner;
+    message.lock_acquire.mode = mode;
+    return call_send(sharing, shared, call, &message, &message.lock_acquire.call);
+}
+
+static struct message release_message(const struct shared *shared, uint64_t flags, uint64_t owner, uint64_t count)
+{
+    struct message message = {.type = MESSAGE_LOCK_RELEASE};
+    message.lock_release.object = shared->id;
+    message.lock_release.flags = flags;
+    message.lock_release.owner = owner;
+    message.lock_release.count = count;
+    return message;
+}
+
+int sharing_release(struct sharing *sharing, struct shared *shared, struct sharing_call *call, uint64_t flags,
+                    uint64_t owner, uint64_t count)
+{
+    struct message message = release_message(shared, flags, owner, count);
+    return call_send(sharing, shared, call, &message, &message.lock_release.call);
+}
+
+int sharing_ask_lock(struct sharing *sharing, struct shared *shared, struct sharing_call *call)
+{
+    struct message message = {.type = MESSAGE_LOCK_ASK};
+    message.lock_ask.object = shared->id;
+    return call_send(sharing, shared, call, &message, &message.lock_ask.call);
+}
+
+int sharing_release_own(struct sharing *sharing, struct shared *shared, uint64_t owner)
+{
+    if (shared->dead)
+        return error_set(shared->dead, "%s", shared->dead_text);
+    struct shared_hold **at = hold_find(shared, owner);
+    if (!*at)
+        return error_set(MUSTER_EINVAL, "the lock is not held, or by somebody else");
+    hold_drop(at);
+    struct message message = release_message(shared, 0, owner, 1);
+    return sharing->send(sharing->send_arg, &message);
+}
+
+/* The lock is ours; given back if nobody waits for it any more, or there is no memory to know it. */
+static void lock_granted(struct sharing *sharing, struct sharing_call *call)
+{
+    struct shared *shared = call->shared;
+    struct shared_hold **at = shared->kind == OBJECT_LOCK ? hold_find(shared, call->owner) : NULL;
+    struct shared_hold *made = NULL;
+    if (at && !*at && !call->abandoned)
+        made = memory_zero(sizeof *made);
+    if (call->abandoned || (at && !*at && !made)) {
+        struct message message = release_message(shared, 0, call->owner, 1);
+        sharing->send(sharing->send_arg, &message);
+        call_done(sharing, call, MUSTER_ENOMEM, "there is no memory for a lock");
+        return;
+    }
+    if (made) {
+        made->owner = call->owner;
+        *at = made;
+    }
+    if (at)
+        (*at)->depth++;
+    call_done(sharing, call, 0, NULL);
+}
+
 /* --- answers ------------------------------------------------------------------------------------------------------ */
 
 static bool read_numbers(struct sharing_call *call, struct bytes data)
@@ -423,6 +525,10 @@ static int answered(struct sharing *sharing, const struct message_object_answer 
         return error_set(MUSTER_EPROTOCOL, "OBJECT_ANSWER has data that are not an array of numbers");
     if (call->type == MESSAGE_OBJECT_OPEN)
         return open_answered(sharing, call);
+    if (call->type == MESSAGE_LOCK_ACQUIRE) {
+        lock_granted(sharing, call);
+        return 0;
+    }
     call_done(sharing, call, 0, NULL);
     return 0;
 }
@@ -432,8 +538,6 @@ static void deleted(struct sharing *sharing, uint64_t id)
     struct shared *shared = shared_find(sharing, id);
     if (!shared)
         return;
-    while (shared->gets) /* theirs are answered too, but nobody need wait for that */
-        call_done(sharing, shared->gets, MUSTER_ENOOBJECT, "the shared object was deleted");
     shared_die(sharing, shared, MUSTER_ENOOBJECT, "the shared object was deleted");
 }
 

@@ -53,8 +53,15 @@ struct sharing_call {
     enum message_type type;
     enum object_kind kind; /* of an open */
     size_t wanted;         /* of a get */
+    uint64_t owner;        /* of an acquisition */
     bool abandoned;
     struct sharing_call *prev, *next; /* gets of one queue, oldest first */
+};
+
+/* What one owner in this process has of a lock. */
+struct shared_hold {
+    struct shared_hold *next;
+    uint64_t owner, depth;
 };
 
 /* An object in use. */
@@ -71,6 +78,7 @@ struct shared {
     uint64_t taken;                      /* number of the last item taken */
     size_t waiting_items, waiting_bytes; /* put without a call and not accepted yet */
     struct sharing_call *gets;
+    struct shared_hold *holds; /* of a lock */
 };
 
 struct sharing_events {
@@ -102,6 +110,16 @@ int sharing_put(struct sharing *sharing, struct shared *shared, struct sharing_c
                 uint64_t encoding, struct bytes item);
 int sharing_ask(struct sharing *sharing, struct shared *shared, struct sharing_call *call, enum queue_question what);
 int sharing_finished(struct sharing *sharing, struct shared *shared, struct sharing_call *call, uint64_t count);
+
+/* Acquires a lock (LOCK_ALONE or LOCK_SHARED) or a permit. The answer's number is the grant's, its first number is 1 if
+ * a holder has died since the last grant. */
+int sharing_acquire(struct sharing *sharing, struct shared *shared, struct sharing_call *call, uint64_t owner,
+                    enum lock_mode mode, bool no_wait);
+int sharing_release(struct sharing *sharing, struct shared *shared, struct sharing_call *call, uint64_t flags,
+                    uint64_t owner, uint64_t count);
+int sharing_ask_lock(struct sharing *sharing, struct shared *shared, struct sharing_call *call);
+/* Releases what this owner has acquired, without an answer. EINVAL: it has not. */
+int sharing_release_own(struct sharing *sharing, struct shared *shared, uint64_t owner);
 
 /* Its time is over: asks for the answer now. */
 void sharing_withdraw(struct sharing *sharing, struct sharing_call *call);

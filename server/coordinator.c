@@ -43,6 +43,7 @@ static int create_registry(struct coordinator *coordinator)
         .references = SESSION_REFERENCES,
         .waiters = SESSION_WAITERS,
         .queue_items = config->queue_items,
+        .fence_base = config->fence_base,
         .item_bytes = config->payload_limit ? config->payload_limit - ITEM_OVERHEAD : 0,
         .have_room = objects_have_room,
         .arg = coordinator,

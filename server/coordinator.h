@@ -48,6 +48,7 @@ struct coordinator_config {
     bool rejoin;               /* false for an embedded coordinator: there is no earlier one */
     size_t objects;            /* limit: shared objects */
     size_t queue_items;        /* limit: items of one queue */
+    uint64_t fence_base;       /* grants of locks are numbered from here on: higher than an earlier coordinator's */
 };
 void coordinator_config_defaults(struct coordinator_config *config);
 

@@ -622,6 +622,11 @@ static int hub_start(struct server *server)
         coordinator->domain = server->domain;
     if (coordinator->pid == 0)
         coordinator->pid = (uint64_t)getpid();
+    if (coordinator->fence_base == 0) {
+        struct timespec now; /* no coordinator grants a lock each nanosecond: the next one begins higher */
+        clock_gettime(CLOCK_REALTIME, &now);
+        coordinator->fence_base = (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+    }
     struct random seed;
     int status = random_seed_system(&seed);
     if (status != 0)

@@ -441,6 +441,70 @@ typedef struct muster_queue_statistics {
 } muster_queue_statistics;
 MUSTER_API int muster_queue_stats(muster_queue *queue, muster_queue_statistics *statistics);
 
+/*
+ * Locks: held by one process alone, or shared by several (a read-write lock). First come, first served. The lock of a
+ * process that dies, or frees its handle, is released, and the next holder is told so.
+ */
+typedef struct muster_lock muster_lock;
+
+/* All fields may be zero. The first two matter to whoever makes the lock. */
+typedef struct muster_lock_options {
+    bool reentrant;         /* it belongs to a thread, which may acquire it again and releases it as often */
+    bool persistent;        /* it lives on without users, until it is deleted */
+    bool existing;          /* do not make it: ENOOBJECT if it does not exist */
+    double connect_timeout; /* s; 0: 10 s; negative: without limit */
+} muster_lock_options;
+
+/* What comes with a lock or a permit. */
+typedef struct muster_grant {
+    uint64_t fence; /* higher than that of every grant before it: what you write elsewhere under the lock can carry it,
+                       and be refused there if a higher one has been seen */
+    bool abandoned; /* a process has died with the lock or permits since the last grant: what it was doing may be half
+                       done */
+} muster_grant;
+
+/* As muster_queue_open() and its like. */
+MUSTER_API int muster_lock_open(muster_lock **lock, muster_pool *pool, const char *name,
+                                const muster_lock_options *options);
+MUSTER_API int muster_lock_open_id(muster_lock **lock, muster_pool *pool, uint64_t id);
+MUSTER_API uint64_t muster_lock_id(const muster_lock *lock);
+MUSTER_API void muster_lock_free(muster_lock *lock); /* releases what is held. NULL is allowed */
+
+/* Waits for the lock; *granted may be NULL. EAGAIN (time-out 0, and somebody else has it), ETIMEDOUT. */
+MUSTER_API int muster_lock_acquire(muster_lock *lock, double timeout, muster_grant *granted);
+/* The same, to share it with others who do. EINVAL (acquire): who shares it already cannot have it alone. */
+MUSTER_API int muster_lock_acquire_shared(muster_lock *lock, double timeout, muster_grant *granted);
+/* EINVAL: this process (of a reentrant lock: this thread) does not hold it. Does not wait. */
+MUSTER_API int muster_lock_release(muster_lock *lock);
+/* Releases a lock that anybody holds alone. EINVAL: nobody does. */
+MUSTER_API int muster_lock_break(muster_lock *lock);
+
+typedef struct muster_lock_statistics {
+    bool alone; /* somebody holds it alone */
+    uint64_t holders, waiting;
+} muster_lock_statistics;
+MUSTER_API int muster_lock_stats(muster_lock *lock, muster_lock_statistics *statistics);
+
+/* Semaphores: permits that are taken one at a time. Anybody may give some back; what a process that dies has taken and
+ * not given back is given back for it. */
+typedef struct muster_semaphore muster_semaphore;
+
+typedef struct muster_semaphore_options {
+    size_t bound; /* permits never exceed it: a release that would is EINVAL; 0: no bound */
+    bool persistent, existing;
+    double connect_timeout;
+} muster_semaphore_options;
+
+/* With so many permits, if it is made. */
+MUSTER_API int muster_semaphore_open(muster_semaphore **semaphore, muster_pool *pool, const char *name, size_t permits,
+                                     const muster_semaphore_options *options);
+MUSTER_API int muster_semaphore_open_id(muster_semaphore **semaphore, muster_pool *pool, uint64_t id);
+MUSTER_API uint64_t muster_semaphore_id(const muster_semaphore *semaphore);
+MUSTER_API void muster_semaphore_free(muster_semaphore *semaphore); /* NULL is allowed */
+MUSTER_API int muster_semaphore_acquire(muster_semaphore *semaphore, double timeout, muster_grant *granted);
+MUSTER_API int muster_semaphore_release(muster_semaphore *semaphore, size_t count);
+MUSTER_API int muster_semaphore_permits(muster_semaphore *semaphore, size_t *permits); /* that are free now */
+
 /* --- the worker's half -------------------------------------------------------------------------------------------- */
 
 typedef struct muster_task muster_task;

@@ -123,6 +123,17 @@ int object_call_wait(struct object_home *home, struct object_call **waiting, uin
     return answer_of(&call->call);
 }
 
+int object_call_end(struct object_home *home, struct object_call **call, int status, uint64_t deadline_ns)
+{
+    if (status != 0) {
+        memory_free(*call);
+        *call = NULL;
+        return status;
+    }
+    home->flush(home->self);
+    return object_call_wait(home, call, deadline_ns);
+}
+
 int object_deadline(double timeout, uint64_t *deadline_ns, bool *no_wait)
 {
     if (isnan(timeout))
@@ -171,13 +182,7 @@ static int request(struct object_home *home, struct object_call **call, const st
 {
     uint64_t deadline_ns = wait_deadline(timeout != 0 ? timeout : ANSWER_TIMEOUT_S);
     int status = (*call = object_call_new()) ? send_ready(home, *call, open, name, deadline_ns) : MUSTER_ENOMEM;
-    if (status != 0) {
-        memory_free(*call);
-        *call = NULL;
-        return status;
-    }
-    home->flush(home->self);
-    return object_call_wait(home, call, deadline_ns);
+    return object_call_end(home, call, status, deadline_ns);
 }
 
 static int open_explain(int status, const char *what, const char *name, const struct sharing_call *call)
@@ -223,6 +228,18 @@ int object_open(struct object_handle *handle, muster_pool *pool, const char *wha
     if (status != 0)
         handle->home->release(handle->home->self);
     return status;
+}
+
+int object_open_flags(struct message_object_open *open, const char *what, const char *name, bool existing,
+                      bool persistent)
+{
+    bool named = name && *name;
+    if (existing && !named)
+        return error_set(MUSTER_EINVAL, "a %s without a name cannot exist already: open it by its id", what);
+    if (persistent && !named)
+        return error_set(MUSTER_EINVAL, "a persistent %s needs a name, or nobody could find it again", what);
+    open->flags = (existing ? 0 : OBJECT_CREATE) | (persistent ? OBJECT_PERSISTENT : 0);
+    return 0;
 }
 
 void object_close(struct object_handle *handle)

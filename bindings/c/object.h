@@ -53,6 +53,10 @@ void object_call_free(struct object_home *home, struct object_call *call);
  * no answer (*call is NULL then) the call was withdrawn. */
 int object_call_wait(struct object_home *home, struct object_call **call, uint64_t deadline_ns);
 
+/* What follows a request: `status` of sending it; if that is 0, the wait. After an error without an answer *call is
+ * NULL. Mutex held. */
+int object_call_end(struct object_home *home, struct object_call **call, int status, uint64_t deadline_ns);
+
 #define ANSWER_TIMEOUT_S 10.0 /* for an answer that the coordinator gives at once */
 /* A public function's time-out: *no_wait if it is zero; then the answer is waited for. EINVAL for NaN. */
 int object_deadline(double timeout, uint64_t *deadline_ns, bool *no_wait);
@@ -68,6 +72,9 @@ struct object_handle {
 /* Opens an object; waits for the session first if there is none yet. */
 int object_open(struct object_handle *handle, muster_pool *pool, const char *what, const char *name,
                 const struct message_object_open *open, double timeout);
+/* The flags of an open, checked. EINVAL with detail. */
+int object_open_flags(struct message_object_open *open, const char *what, const char *name, bool existing,
+                      bool persistent);
 void object_close(struct object_handle *handle);
 /* Checks a handle at the top of a public function. */
 int object_check(const struct object_handle *handle, const char *what);

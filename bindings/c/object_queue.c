@@ -37,12 +37,8 @@ int muster_queue_open(muster_queue **queue, muster_pool *pool, const char *name,
     if (!options)
         options = &none;
     struct message_object_open open = {.kind = OBJECT_QUEUE, .first = options->maximum};
-    open.flags = (options->existing ? 0 : OBJECT_CREATE) | (options->persistent ? OBJECT_PERSISTENT : 0);
-    if (options->existing && (!name || !*name))
-        return error_set(MUSTER_EINVAL, "a queue without a name cannot exist already: open it by its id");
-    if (options->persistent && (!name || !*name))
-        return error_set(MUSTER_EINVAL, "a persistent queue needs a name, or nobody could find it again");
-    return queue_open(queue, pool, name, &open, options->connect_timeout);
+    int status = object_open_flags(&open, "queue", name, options->existing, options->persistent);
+    return status ? status : queue_open(queue, pool, name, &open, options->connect_timeout);
 }
 
 int muster_queue_open_id(muster_queue **queue, muster_pool *pool, uint64_t id)
@@ -290,17 +286,12 @@ static int ask(muster_queue *queue, const char *what, enum queue_question questi
     struct object_home *home = queue->handle.home;
     pthread_mutex_lock(home->mutex);
     status = sharing_ask(home->sharing, queue->handle.shared, &call->call, question);
-    if (status == 0) {
-        if (no_wait && question != QUEUE_STATS)
-            sharing_withdraw(home->sharing, &call->call);
-        home->flush(home->self);
-        status = object_call_wait(home, &call, deadline_ns);
-        if (status == 0 && numbers)
-            memcpy(numbers, call->call.numbers, QUEUE_STATS_COUNT * sizeof *numbers);
-        object_call_free(home, call);
-    } else {
-        memory_free(call);
-    }
+    if (status == 0 && no_wait)
+        sharing_withdraw(home->sharing, &call->call);
+    status = object_call_end(home, &call, status, deadline_ns);
+    if (status == 0 && numbers)
+        memcpy(numbers, call->call.numbers, QUEUE_STATS_COUNT * sizeof *numbers);
+    object_call_free(home, call);
     pthread_mutex_unlock(home->mutex);
     return status;
 }
@@ -336,13 +327,8 @@ int muster_queue_finished(muster_queue *queue, size_t count)
     struct object_home *home = queue->handle.home;
     pthread_mutex_lock(home->mutex);
     status = sharing_finished(home->sharing, queue->handle.shared, &call->call, count);
-    if (status == 0) {
-        home->flush(home->self);
-        status = object_call_wait(home, &call, wait_deadline(ANSWER_TIMEOUT_S));
-        object_call_free(home, call);
-    } else {
-        memory_free(call);
-    }
+    status = object_call_end(home, &call, status, wait_deadline(ANSWER_TIMEOUT_S));
+    object_call_free(home, call);
     pthread_mutex_unlock(home->mutex);
     return status;
 }

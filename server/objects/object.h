@@ -5,6 +5,7 @@
  *   registry.c   objects by id and name, sessions and their references; where messages come in
  *   waiters.c    calls that are not answered yet
  *   queue.c      queues
+ *   lock.c       locks and semaphores
  *
  * Who owns what: the registry owns objects and users, a user its references and waiters. A reference is one session's
  * use of one object, and holds all that the session has of it. An object lives while it has references, or is
@@ -39,6 +40,7 @@ struct waiter {
     struct reference *reference;
     struct waiter *own_prev, *own_next; /* in reference->waiters */
     uint64_t call;                      /* 0: nobody waits for an answer */
+    uint64_t owner;                     /* of a lock, to be */
     uint64_t amount;                    /* items that it wants; for a flush: puts that must be accepted before */
     struct item *item;                  /* to be put; owned */
 };
@@ -78,6 +80,21 @@ struct queue_part {
     uint64_t told, told_bytes; /* accepted, and said so */
 };
 
+/* Permits that one owner has. */
+struct hold {
+    struct hold *prev, *next; /* in its reference's list */
+    struct reference *reference;
+    uint64_t owner; /* chosen by the session: a thread, say; 0 in a semaphore */
+    uint64_t permits;
+    uint64_t depth; /* acquisitions without a release */
+    uint64_t fence; /* number of the latest grant */
+};
+
+/* A session's part in a lock or semaphore. */
+struct lock_part {
+    struct hold *holds;
+};
+
 /* One session's use of one object. */
 struct reference {
     UT_hash_handle hh; /* in user->references, by `id` */
@@ -89,6 +106,7 @@ struct reference {
     struct waiter *waiters;        /* its calls, oldest first */
     union {
         struct queue_part queue;
+        struct lock_part lock;
     };
 };
 
@@ -125,6 +143,19 @@ struct queue {
     struct object *starved_prev, *starved_next;
 };
 
+/* A lock or a semaphore. The permits and those of all holds are LOCK_ALL together in a lock. */
+#define LOCK_ALL ((uint64_t)1 << 40)
+struct lock {
+    uint64_t permits; /* that nobody has */
+    uint64_t bound;   /* of a semaphore: never more than so many; 0: PERMITS_LIMIT */
+    bool counting;    /* a semaphore */
+    bool reentrant;   /* the owner of a lock may acquire it again */
+    bool abandoned;   /* a holder has died, and nobody was told */
+    struct hold *alone;
+    struct waiter *waiters; /* first come, first served */
+    size_t holds, waiting;
+};
+
 struct object {
     UT_hash_handle hh;      /* by id */
     UT_hash_handle by_name; /* if it has a name */
@@ -139,6 +170,7 @@ struct object {
     size_t name_length; /* 0: none */
     union {
         struct queue queue;
+        struct lock lock;
     };
 };
 
@@ -158,11 +190,11 @@ struct object_class {
     void (*leave)(struct registry *registry, struct reference *reference, bool died);
     /* Everything that is in it goes; calls that wait are answered with MUSTER_ENOOBJECT. */
     void (*empty)(struct registry *registry, struct object *object);
-    void (*flush)(struct registry *registry, struct object *object);
+    void (*flush)(struct registry *registry, struct object *object); /* NULL: it is never object_changed() */
     void (*status)(const struct object *object, struct json *json);
     const char *(*check)(const struct object *object, struct registry_counts *sums);
 };
-extern const struct object_class queue_class;
+extern const struct object_class queue_class, lock_class, semaphore_class;
 
 struct registry {
     struct registry_config config;
@@ -172,6 +204,7 @@ struct registry {
     struct object *changed;
     struct object *starved;
     size_t references, waiters, items, bytes;
+    uint64_t fences; /* number of the latest grant of a lock */
 };
 
 /* --- registry.c --------------------------------------------------------------------------------------------------- */

@@ -8,7 +8,8 @@
 
 #include "core/pack.h"
 
-static const struct object_class *const classes[OBJECT_KINDS] = {[OBJECT_QUEUE] = &queue_class};
+static const struct object_class *const classes[OBJECT_KINDS] = {
+    [OBJECT_QUEUE] = &queue_class, [OBJECT_LOCK] = &lock_class, [OBJECT_SEMAPHORE] = &semaphore_class};
 
 int registry_create(struct registry **registry, const struct registry_config *config, const struct random *seed)
 {
@@ -17,6 +18,7 @@ int registry_create(struct registry **registry, const struct registry_config *co
         return error_memory();
     (*registry)->config = *config;
     (*registry)->random = *seed;
+    (*registry)->fences = config->fence_base;
     return 0;
 }
 

@@ -13,11 +13,12 @@
 struct registry;
 
 struct registry_config {
-    size_t objects;     /* limit: in all */
-    size_t references;  /* limit: objects that one session has open */
-    size_t waiters;     /* limit: calls of one session that are not answered */
-    size_t queue_items; /* limit: of one queue; beyond it puts wait */
-    size_t item_bytes;  /* longest item that can be passed on; 0: any length */
+    size_t objects;      /* limit: in all */
+    size_t references;   /* limit: objects that one session has open */
+    size_t waiters;      /* limit: calls of one session that are not answered */
+    size_t queue_items;  /* limit: of one queue; beyond it puts wait */
+    uint64_t fence_base; /* grants of locks are numbered from here on */
+    size_t item_bytes;   /* longest item that can be passed on; 0: any length */
     /* True if so many bytes more may be held. */
     bool (*have_room)(const void *arg, size_t more);
     const void *arg;

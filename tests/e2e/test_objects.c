@@ -312,6 +312,165 @@ static void queues_can_be_passed_on_by_id(void **state)
     stop(musterd, SIGTERM);
 }
 
+/* --- locks -------------------------------------------------------------------------------------------------------- */
+
+static muster_lock *open_lock(muster_pool *pool, const char *name)
+{
+    muster_lock *lock;
+    if (muster_lock_open(&lock, pool, name, NULL) != 0)
+        fail_msg("%s: %s", name, muster_last_error());
+    return lock;
+}
+
+static void a_lock_keeps_processes_apart(void **state)
+{
+    (void)state;
+    long number = 0;
+    muster_pool *pool = open_local_objects();
+    FILE *file = fopen(path_of("number"), "w");
+    fprintf(file, "0\n");
+    fclose(file);
+    muster_args args = MUSTER_ARGS(muster_string("lock"), muster_string(path_of("number")), muster_int(300));
+    muster_result *counts[2] = {submit(pool, "lock_count", args, NULL), submit(pool, "lock_count", args, NULL)};
+    for (int i = 0; i < 2; i++) {
+        if (muster_get(counts[i], WAIT_S, NULL) != 0)
+            fail_msg("%s", muster_last_error());
+        muster_result_free(counts[i]);
+    }
+    file = fopen(path_of("number"), "r");
+    assert_int_equal(fscanf(file, "%ld", &number), 1);
+    fclose(file);
+    assert_int_equal(number, 600);
+    muster_pool_free(pool);
+}
+
+static void the_lock_of_a_killed_worker_is_released_and_the_next_holder_learns_it(void **state)
+{
+    (void)state;
+    pid_t musterd = start_musterd("m"), workers = start_object_workers("m", "1");
+    muster_pool *pool = open_pool(url_of("m"), NULL);
+    muster_lock *lock = open_lock(pool, "lock");
+    muster_queue *pids = open_queue(pool, "pids", 0);
+    muster_grant first, second;
+    assert_int_equal(muster_lock_acquire(lock, 0, &first), 0);
+    assert_false(first.abandoned);
+    assert_int_equal(muster_lock_release(lock), 0);
+    muster_result *hold = submit(pool, "lock_hold", MUSTER_ARGS(muster_string("lock"), muster_string("pids")), NULL);
+    pid_t pid = (pid_t)take_int(pids);
+    assert_int_equal(muster_lock_acquire(lock, 0, NULL), MUSTER_EAGAIN);
+    assert_int_equal(muster_lock_acquire(lock, 0.01, NULL), MUSTER_ETIMEDOUT);
+    assert_int_equal(muster_lock_release(lock), MUSTER_EINVAL);
+    kill(pid, SIGKILL);
+    assert_int_equal(muster_lock_acquire(lock, WAIT_S, &second), 0);
+    assert_true(second.abandoned);
+    assert_true(second.fence > first.fence);
+    assert_int_equal(muster_lock_release(lock), 0);
+    assert_int_equal(muster_get(hold, WAIT_S, NULL), MUSTER_ELOST);
+    muster_result_free(hold);
+    muster_lock_free(lock);
+    muster_queue_free(pids);
+    muster_pool_free(pool);
+    stop(workers, SIGTERM);
+    stop(musterd, SIGTERM);
+    assert_nothing_left();
+}
+
+static void fences_rise_over_a_restart_of_the_coordinator(void **state)
+{
+    (void)state;
+    muster_grant before, after;
+    pid_t musterd = start_musterd("m");
+    muster_pool *pool = open_pool(url_of("m"), NULL);
+    muster_lock *lock = open_lock(pool, "lock");
+    assert_int_equal(muster_lock_acquire(lock, WAIT_S, &before), 0);
+    stop(musterd, SIGKILL);
+    wait_until(access(path_of("m"), F_OK) != 0);
+    musterd = start_musterd("m");
+    wait_until(muster_lock_acquire(lock, 0.1, NULL) == MUSTER_ELOST);
+    assert_int_equal(muster_lock_release(lock), MUSTER_ELOST);
+    muster_lock *again = open_lock(pool, "lock");
+    assert_int_equal(muster_lock_acquire(again, WAIT_S, &after), 0);
+    assert_true(after.fence > before.fence);
+    muster_lock_free(lock);
+    muster_lock_free(again);
+    muster_pool_free(pool);
+    stop(musterd, SIGTERM);
+}
+
+static void *acquire_in_thread(void *lock)
+{
+    return (void *)(intptr_t)muster_lock_acquire(lock, 0, NULL);
+}
+
+static void a_reentrant_lock_belongs_to_its_thread(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    void *status;
+    muster_pool *pool = open_local_objects();
+    muster_lock *lock;
+    assert_int_equal(muster_lock_open(&lock, pool, NULL, &(muster_lock_options){.reentrant = true}), 0);
+    assert_int_equal(muster_lock_acquire(lock, 0, NULL), 0);
+    assert_int_equal(muster_lock_acquire(lock, 0, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, acquire_in_thread, lock), 0);
+    pthread_join(thread, &status);
+    assert_int_equal((intptr_t)status, MUSTER_EAGAIN);
+    assert_int_equal(muster_lock_release(lock), 0);
+    assert_int_equal(muster_lock_release(lock), 0);
+    assert_int_equal(muster_lock_release(lock), MUSTER_EINVAL);
+    muster_lock_free(lock);
+    muster_pool_free(pool);
+}
+
+static void readers_share_a_lock_and_anybody_can_break_it(void **state)
+{
+    (void)state;
+    muster_lock_statistics statistics;
+    pid_t musterd = start_musterd("m");
+    muster_pool *a = open_pool(url_of("m"), NULL), *b = open_pool(url_of("m"), NULL);
+    muster_lock *mine = open_lock(a, "lock"), *theirs = open_lock(b, "lock");
+    assert_int_equal(muster_lock_acquire_shared(mine, WAIT_S, NULL), 0);
+    assert_int_equal(muster_lock_acquire_shared(theirs, WAIT_S, NULL), 0);
+    assert_int_equal(muster_lock_stats(mine, &statistics), 0);
+    assert_int_equal(statistics.holders, 2);
+    assert_false(statistics.alone);
+    assert_int_equal(muster_lock_break(mine), 0); /* its own share */
+    assert_int_equal(muster_lock_release(theirs), 0);
+    assert_int_equal(muster_lock_acquire(theirs, WAIT_S, NULL), 0);
+    assert_int_equal(muster_lock_break(mine), 0);
+    assert_int_equal(muster_lock_acquire(mine, 0, NULL), 0);
+    muster_lock_free(mine);
+    muster_lock_free(theirs);
+    muster_pool_free(a);
+    muster_pool_free(b);
+    stop(musterd, SIGTERM);
+}
+
+static void semaphores_count(void **state)
+{
+    (void)state;
+    size_t permits;
+    muster_pool *pool = open_local_objects();
+    muster_semaphore *semaphore, *bounded;
+    assert_int_equal(muster_semaphore_open(&semaphore, pool, "s", 2, NULL), 0);
+    assert_int_equal(muster_semaphore_acquire(semaphore, 0, NULL), 0);
+    assert_int_equal(muster_semaphore_acquire(semaphore, 0, NULL), 0);
+    assert_int_equal(muster_semaphore_acquire(semaphore, 0, NULL), MUSTER_EAGAIN);
+    assert_int_equal(muster_semaphore_acquire(semaphore, NAN, NULL), MUSTER_EINVAL);
+    assert_int_equal(muster_semaphore_release(semaphore, 3), 0);
+    assert_int_equal(muster_semaphore_permits(semaphore, &permits), 0);
+    assert_int_equal(permits, 3);
+    assert_int_equal(muster_semaphore_release(semaphore, 0), MUSTER_EINVAL);
+    assert_int_equal(muster_semaphore_open(&bounded, pool, "b", 1, &(muster_semaphore_options){.bound = 1}), 0);
+    assert_int_equal(muster_semaphore_release(bounded, 1), MUSTER_EINVAL);
+    muster_lock *lock;
+    assert_int_equal(muster_lock_open(&lock, pool, "b", NULL), MUSTER_ETYPE);
+    assert_non_null(strstr(muster_last_error(), "shared semaphore"));
+    muster_semaphore_free(semaphore);
+    muster_semaphore_free(bounded);
+    muster_pool_free(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +485,12 @@ int main(void)
         E2E_TEST(a_handle_outlives_its_pool_and_says_so),
         E2E_TEST(who_waits_learns_that_the_queue_was_deleted_or_the_pool_closed),
         E2E_TEST(queues_can_be_passed_on_by_id),
+        E2E_TEST(a_lock_keeps_processes_apart),
+        E2E_TEST(the_lock_of_a_killed_worker_is_released_and_the_next_holder_learns_it),
+        E2E_TEST(fences_rise_over_a_restart_of_the_coordinator),
+        E2E_TEST(a_reentrant_lock_belongs_to_its_thread),
+        E2E_TEST(readers_share_a_lock_and_anybody_can_break_it),
+        E2E_TEST(semaphores_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,6 +35,7 @@ void coordinator_start(struct world *world)
     config.coordinator.worker_definition_bytes = SIM_WORKER_BYTES;
     config.coordinator.pid = 1;
     config.push_url = "sim:push";
+    config.coordinator.fence_base = world->plant == PLANT_OLD_FENCES ? 0 : world->now_ns;
     struct random seed;
     sim_seed(world, &seed);
     config.coordinator.identity = random_u64(&seed);

@@ -174,6 +174,11 @@ static void done(void *arg, struct sharing_call *call)
 {
     struct process *process = arg;
     struct pending *pending = call->tag;
+    if (call->type == MESSAGE_LOCK_ACQUIRE || call->type == MESSAGE_LOCK_RELEASE ||
+        (call->type == MESSAGE_OBJECT_OPEN && call->kind != OBJECT_QUEUE)) {
+        locks_done(call);
+        return;
+    }
     struct actor *actor = process->actor;
     unsigned bit = 1u << pending->queue;
     int status = call->status;
@@ -240,6 +245,7 @@ int objects_message(struct process *process, const struct message *message)
 void objects_renewed(struct process *process)
 {
     session_ended(process);
+    locks_renewed(process);
     sharing_renew(process->sharing);
 }
 
@@ -395,6 +401,7 @@ void objects_act(struct process *process)
 {
     struct world *world = process->world;
     struct actor *actor = process->actor;
+    locks_act(process);
     if (!process->frozen) {
         for (struct pending *pending = actor->pending; pending; pending = pending->next)
             if (pending->withdraw_ns <= world->now_ns || (world->healing && pending->what == DO_GET)) {
@@ -406,7 +413,7 @@ void objects_act(struct process *process)
         for (unsigned queue = 0; world->healing && queue < QUEUES; queue++)
             wind_down(process, queue);
     }
-    actor->done = world->healing && actor->finished == (1u << QUEUES) - 1 && !actor->pending;
+    actor->done = world->healing && locks_quiet(process) && actor->finished == (1u << QUEUES) - 1 && !actor->pending;
     for (unsigned queue = 0; queue < QUEUES; queue++)
         actor->done = actor->done && !actor->queues[queue];
     if (!actor->done || !world->healing)
@@ -423,6 +430,7 @@ void objects_start(struct process *process)
     process->actor = calloc(1, sizeof *process->actor);
     if (!process->actor)
         abort();
+    locks_start(process);
     if (sharing_create(&process->sharing, &sharing_events, process, send, process) != 0)
         sim_violate(process->world, "set-up", "a client's shared objects could not be made");
     sim_at(process->world, process->world->now_ns + sim_random(process->world, NS_PER_S), EVENT_OBJECTS_ACT,
@@ -436,10 +444,11 @@ void objects_stop(struct process *process)
     memcpy(queues, actor->queues, sizeof queues);
     objects_note_acknowledged(process);
     session_ended(process);
-    sharing_end(process->sharing, MUSTER_ELOST, "crashed");
+    locks_close(process);
     for (unsigned queue = 0; queue < QUEUES; queue++)
         if (queues[queue])
             sharing_close(process->sharing, queues[queue]);
+    locks_stop(process);
     sharing_free(process->sharing);
     free(actor);
     process->sharing = NULL;
@@ -448,12 +457,15 @@ void objects_stop(struct process *process)
 
 void objects_note_acknowledged(struct process *process)
 {
-    if (process->actor && process->link.state == LINK_OPEN)
-        process->actor->acked = process->link.session.acked_messages;
+    if (!process->actor || process->link.state != LINK_OPEN)
+        return;
+    process->actor->acked = process->link.session.acked_messages;
+    locks_note_acknowledged(process);
 }
 
 void objects_end(struct world *world)
 {
+    locks_end(world);
     for (unsigned i = 0; i < world->item_count; i++) {
         const struct item *item = &world->items[i];
         unsigned heard = 0;

@@ -7,6 +7,7 @@
  *   coordinator_actor.c, client_actor.c, host_actor.c   processes: start, work, crash, restart
  *   faults.c    what breaks, and when
  *   object_actor.c   what clients do with shared objects, and the ledger of that
+ *   lock_actor.c     the same for locks
  *   ledger.c    what really happened to every task, and the invariants that compare it with what the callers were told
  *
  * A *process* is one link with whatever stands behind it. A *host* is a supervisor with its workers, and shares one
@@ -38,6 +39,7 @@
 #define QUEUES 3
 #define MAX_ITEMS 4096
 #define TAKINGS 4 /* of one item that are looked at */
+#define MAX_GRANTS 4096
 #define MAX_CLIENT_PROCESSES 1024
 
 /* A bug put in on purpose, to see an invariant fire. */
@@ -62,6 +64,8 @@ enum plant {
     PLANT_LATE_PUT,        /* a client puts an item after all when the time is over */
     PLANT_NO_RETURN,       /* a client does not give back what is called back */
     PLANT_NO_CLOSE,        /* a client does not say that it closes an object */
+    PLANT_LOCK_ANYWAY,     /* a client acts as if it had a lock that it was refused */
+    PLANT_OLD_FENCES,      /* a coordinator that restarts numbers its grants as the one before did */
     PLANT_COUNT
 };
 extern const char *const plant_names[PLANT_COUNT];
@@ -102,7 +106,8 @@ struct process {
     struct client *client;
     unsigned to_submit;
     struct sharing *sharing;
-    struct actor *actor; /* what it does with shared objects */
+    struct actor *actor;   /* what it does with shared objects */
+    struct locker *locker; /* and with locks */
     /* a worker */
     struct worker *worker;
     struct page *page;
@@ -162,6 +167,17 @@ struct item {
     bool may_be_lost;
 };
 
+/* One grant of a lock in the ledger. */
+struct grant {
+    unsigned lock;
+    enum lock_mode mode;
+    struct process *process;
+    uint64_t session, fence;
+    bool held; /* its client believes so */
+    uint64_t released_ordinal;
+    bool unheard; /* its session has ended before a release was heard */
+};
+
 enum event_kind {
     EVENT_POLL_ARRIVES,
     EVENT_ANSWER_ARRIVES,
@@ -219,6 +235,13 @@ struct world {
     unsigned task_count;
     struct item items[MAX_ITEMS];
     unsigned item_count;
+    struct grant grants[MAX_GRANTS];
+    unsigned grant_count;
+    struct doubt {
+        unsigned first, second;
+    } doubts[MAX_GRANTS]; /* grants that were held together: one of them must turn out to be unheard */
+    unsigned doubt_count;
+    uint64_t fence; /* the highest number of a grant */
     unsigned ordered_from; /* items from this one on come in order */
     unsigned unordered;    /* bits: queues in which none do */
     uint64_t healed_ns;
@@ -278,6 +301,17 @@ void objects_disordered(struct world *world);            /* something goes back 
 void objects_coordinator_crashed(struct world *world);
 bool objects_done(const struct process *process);
 void objects_end(struct world *world);
+
+/* lock_actor.c: called by object_actor.c, with which it shares the session */
+void locks_start(struct process *process);
+void locks_close(struct process *process);
+void locks_stop(struct process *process);
+void locks_act(struct process *process);
+void locks_done(struct sharing_call *call);
+void locks_renewed(struct process *process);
+void locks_note_acknowledged(struct process *process);
+bool locks_quiet(const struct process *process);
+void locks_end(struct world *world);
 
 /* host_actor.c */
 void host_start(struct host *host);

@@ -1,6 +1,7 @@
 /*
  * Tasks that use shared objects.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -108,10 +109,74 @@ static int queue_wait(muster_task *task)
     return status;
 }
 
+/* lock_hold(lock, pids): acquires the lock, tells its process number, and keeps it. */
+static int lock_hold(muster_task *task)
+{
+    muster_queue *pids;
+    muster_lock *lock = NULL;
+    const char *text;
+    size_t size;
+    char name[256];
+    int status = muster_arg_string(task, 0, &text, &size);
+    if (status == 0) {
+        snprintf(name, sizeof name, "%.*s", (int)size, text);
+        status = muster_lock_open(&lock, NULL, name, NULL);
+    }
+    if (status == 0)
+        status = open_queue(task, 1, &pids);
+    if (status == 0)
+        status = muster_lock_acquire(lock, WAIT_S, NULL);
+    if (status == 0)
+        status = muster_queue_put(pids, muster_int(getpid()), WAIT_S);
+    while (status == 0)
+        pause();
+    return failed(task, status);
+}
+
+/* lock_count(lock, file, times): adds one to the number in the file so often, under the lock. */
+static int lock_count(muster_task *task)
+{
+    muster_lock *lock;
+    const char *name, *path;
+    size_t name_size, path_size;
+    int64_t times, number;
+    char file_name[512], lock_name[256];
+    int status = muster_arg_string(task, 0, &name, &name_size);
+    if (status == 0)
+        status = muster_arg_string(task, 1, &path, &path_size);
+    if (status == 0)
+        status = muster_arg_int(task, 2, &times);
+    if (status != 0)
+        return status;
+    snprintf(lock_name, sizeof lock_name, "%.*s", (int)name_size, name);
+    snprintf(file_name, sizeof file_name, "%.*s", (int)path_size, path);
+    status = muster_lock_open(&lock, NULL, lock_name, NULL);
+    if (status != 0)
+        return failed(task, status);
+    for (; times > 0 && (status = muster_lock_acquire(lock, WAIT_S, NULL)) == 0; times--) {
+        FILE *file = fopen(file_name, "r+");
+        if (!file || fscanf(file, "%" SCNd64, &number) != 1)
+            status = muster_fail(task, "FileError", "%s cannot be read", file_name);
+        else
+            rewind(file);
+        if (status == 0)
+            fprintf(file, "%" PRId64 "\n", number + 1);
+        if (file)
+            fclose(file);
+        int released = muster_lock_release(lock);
+        if (status != 0 || (status = released) != 0)
+            break;
+    }
+    muster_lock_free(lock);
+    return status == MUSTER_ETASK ? status : failed(task, status);
+}
+
 static const muster_function functions[] = {{"queue_fill", queue_fill},
                                             {"queue_move", queue_move},
                                             {"queue_hoard", queue_hoard},
                                             {"queue_wait", queue_wait},
+                                            {"lock_hold", lock_hold},
+                                            {"lock_count", lock_count},
                                             {0}};
 
 MUSTER_PLUGIN(functions);
