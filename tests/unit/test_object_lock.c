@@ -43,7 +43,7 @@ static uint64_t expect_grant(struct fake *fake, uint64_t call, uint64_t abandone
 {
     struct message_object_answer answer = expect_answer(fake, call, 0).object_answer;
     size_t count;
-    uint64_t told;
+    uint64_t told = 0;
     assert_true(unpack_array(&answer.data, &count) && count == 1 && unpack_uint(&answer.data, &told));
     assert_int_equal(told, abandoned);
     return answer.number;
