@@ -9,6 +9,7 @@ import math
 import multiprocessing as standard
 import operator
 import os
+import queue
 import sys
 import threading
 import time
@@ -23,8 +24,8 @@ from muster.errors import Error
 
 LONG = 30.0  # seconds; what waits so long has failed
 
-state: dict[str, Any] = {}
 setting = None
+lock = threading.Lock()  # which nobody can pickle
 
 
 def square(x: int) -> int:
@@ -134,8 +135,10 @@ class Calls(Shared):
         self.assertEqual(self.pool.map(square, range(count), 1), [i * i for i in range(count)])
 
     def test_automatic_chunks_of_large_items_are_small(self) -> None:
-        items = [bytes(1 << 20)] * 40
+        before = self.pool.stats()["submitted"]
+        items = [bytes([i]) * (1 << 20) for i in range(40)]
         self.assertEqual(self.pool.map(len, items), [1 << 20] * 40)
+        self.assertGreater(self.pool.stats()["submitted"] - before, 2 * multiprocessing.pool.CHUNKS_PER_WORKER)
 
     def test_chunksize_must_be_positive(self) -> None:
         for call in (self.pool.map, self.pool.imap, self.pool.imap_unordered):
@@ -265,8 +268,6 @@ class Iterating(Shared):
                 self.pool.imap(square, [1], buffersize=size)
 
     def test_items_may_come_from_a_source_that_waits(self) -> None:
-        import queue
-
         source: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         results = self.pool.imap(square, iter(source.get, None))
         for i in range(5):
@@ -394,6 +395,7 @@ class Globals(unittest.TestCase):
             self.assertEqual(pool.map(read_setting, range(4)), [{"a": 1}] * 4)
             self.assertEqual(pool.map(lambda _: setting, range(4)), [{"a": 1}] * 4)
             self.assertEqual(pool.map(lambda _: read_setting(), range(4)), [{"a": 1}] * 4)
+            self.assertFalse(pool.apply(lambda: lock.locked()))
 
     def test_an_initializer_may_be_a_closure(self) -> None:
         value = [1, 2]
@@ -478,13 +480,19 @@ class Lifetime(unittest.TestCase):
         calls = [pool.apply_async(nap, (LONG,)) for _ in range(10)]
         many = pool.map_async(nap, [LONG] * 100, 1)
         results = pool.imap(nap, iter([LONG] * 5))
+        source: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        waiting = pool.imap(nap, iter(source.get, None))
+        unordered = pool.imap_unordered(nap, iter(source.get, None))
         begin = time.monotonic()
         pool.terminate()
         pool.join()
         for call in (*calls, many):
             self.assertRaises(CancelledError, call.get, LONG)
-        self.assertRaises(CancelledError, results.next, LONG)
+        for iterator in (results, waiting, unordered):
+            self.assertRaises(CancelledError, iterator.next, LONG)
         self.assertLess(time.monotonic() - begin, LONG)
+        source.put(None)
+        source.put(None)
 
     def test_a_pool_that_nobody_holds_ends_its_workers(self) -> None:
         pool = multiprocessing.Pool(1)

@@ -90,15 +90,14 @@ def exhaust() -> int:
     return len(bytearray(1 << 40))
 
 
-def run_script(text: str, *arguments: str, stdin: str | None = None, **more: Any) -> subprocess.CompletedProcess[str]:
+def run_script(text: str) -> subprocess.CompletedProcess[str]:
     """A program of its own, from a file."""
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "script.py")
         with open(path, "w") as file:
             file.write(textwrap.dedent(text))
-        return subprocess.run(
-            [sys.executable, path, *arguments], input=stdin, capture_output=True, text=True, timeout=2 * LONG, **more
-        )
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        return subprocess.run([sys.executable, path], env=environment, capture_output=True, text=True, timeout=2 * LONG)
 
 
 class Failures(unittest.TestCase):

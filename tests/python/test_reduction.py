@@ -202,6 +202,12 @@ class Globals(unittest.TestCase):
         with main_module(module):
             self.assertEqual(halves.call(module.get, module.P(4)), 4)
 
+    def test_functions_of_a_module_without_a_file_share_its_globals(self) -> None:
+        module = types.ModuleType("made_here")
+        exec("value = 1\ndef put(x):\n    global value\n    value = x\ndef get():\n    return value\n", module.__dict__)
+        self.halves.call(module.put, 7)
+        self.assertEqual(self.halves.call(module.get), 7)
+
     def test_clients_do_not_share_globals(self) -> None:
         module = prompt("def put(x):\n    global here\n    here = x\ndef get():\n    return globals().get('here')\n")
         first, second = Halves(prompt=True), Halves(prompt=True)

@@ -85,7 +85,7 @@ def _lost(failure: _muster.Failure, task: str) -> WorkerLostError:
         end = f" exited with status {failure.exit_status}"
     who = f"worker {failure.worker or '?'} (host {failure.host or '?'}, pid {failure.pid or '?'})"
     reason = f"{who}{end or ' was lost'} while it ran {task}"
-    if failure.message and failure.message not in reason:
+    if not end and failure.message:
         reason += f": {failure.message}"
     error = WorkerLostError(reason, failure.status)
     error.worker, error.host, error.pid = failure.worker, failure.host, failure.pid
