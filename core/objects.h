@@ -7,12 +7,12 @@
 #include "core/message.h"
 
 /* OBJECT_OPEN.kind */
-enum object_kind { OBJECT_QUEUE = 1, OBJECT_LOCK = 2, OBJECT_SEMAPHORE = 3, OBJECT_KINDS };
+enum object_kind { OBJECT_QUEUE = 1, OBJECT_LOCK = 2, OBJECT_SEMAPHORE = 3, OBJECT_EVENT = 4, OBJECT_KINDS };
 
 /* OBJECT_OPEN.flags */
 enum object_open_flags { OBJECT_CREATE = 1, OBJECT_PERSISTENT = 2 };
 
-/* QUEUE_PUT.flags, QUEUE_GET.flags, LOCK_ACQUIRE.flags */
+/* QUEUE_PUT.flags, QUEUE_GET.flags, LOCK_ACQUIRE.flags, EVENT_WAIT.flags */
 enum object_call_flags { OBJECT_NO_WAIT = 1 };
 
 /* LOCK_RELEASE.flags */
@@ -22,7 +22,7 @@ enum lock_release_flags { LOCK_ANYBODYS = 1 };
 enum lock_mode { LOCK_ALONE = 0, LOCK_SHARED = 1 };
 
 /* The data of the answer to LOCK_ASK, in the order of muster_lock_statistics. */
-#define LOCK_STATS_COUNT 4
+#define LOCK_STATS_COUNT 5
 
 #define PERMITS_LIMIT INT32_MAX /* of a semaphore */
 

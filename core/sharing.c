@@ -104,9 +104,24 @@ static void call_forget(struct sharing *sharing, struct sharing_call *call)
         DL_DELETE(call->shared->gets, call);
 }
 
+/* Who has waited for a condition holds the lock again, unless everything is lost. */
+static void hold_again(struct sharing_call *call, int status)
+{
+    struct shared_hold *hold = call->hold;
+    call->hold = NULL;
+    if (status == MUSTER_ELOST || status == MUSTER_ENOOBJECT || status == MUSTER_ECLOSED) {
+        memory_free(hold);
+        return;
+    }
+    hold->next = call->shared->holds;
+    call->shared->holds = hold;
+}
+
 static void call_done(struct sharing *sharing, struct sharing_call *call, int status, const char *text)
 {
     call_forget(sharing, call);
+    if (call->hold)
+        hold_again(call, status);
     if (call->abandoned) {
         memory_free(call);
         return;
@@ -153,6 +168,7 @@ void sharing_abandon(struct sharing *sharing, struct sharing_call *call)
     if (call->done || (call->type != MESSAGE_OBJECT_OPEN && call->type != MESSAGE_LOCK_ACQUIRE)) {
         if (!call->done)
             call_forget(sharing, call);
+        memory_free(call->hold);
         parcels_free(&call->parcels);
         memory_free(call);
     }
@@ -433,6 +449,55 @@ int sharing_release_own(struct sharing *sharing, struct shared *shared, uint64_t
     return sharing->send(sharing->send_arg, &message);
 }
 
+int sharing_wait(struct sharing *sharing, struct shared *shared, struct sharing_call *call, uint64_t owner,
+                 uint64_t condition)
+{
+    struct shared_hold **at = hold_find(shared, owner), *hold = *at;
+    if (shared->dead)
+        return error_set(shared->dead, "%s", shared->dead_text);
+    if (!hold)
+        return error_set(MUSTER_EINVAL, "who waits for a condition must hold its lock alone");
+    struct message message = {.type = MESSAGE_LOCK_WAIT};
+    message.lock_wait.object = shared->id;
+    message.lock_wait.owner = owner;
+    message.lock_wait.condition = condition;
+    *at = hold->next;
+    call->hold = hold;
+    int status = call_send(sharing, shared, call, &message, &message.lock_wait.call);
+    if (status != 0 && call->hold) {
+        call->shared = shared;
+        hold_again(call, 0);
+    }
+    return status;
+}
+
+int sharing_notify(struct sharing *sharing, struct shared *shared, struct sharing_call *call, uint64_t owner,
+                   uint64_t condition, uint64_t count)
+{
+    struct message message = {.type = MESSAGE_LOCK_NOTIFY};
+    message.lock_notify.object = shared->id;
+    message.lock_notify.owner = owner;
+    message.lock_notify.condition = condition;
+    message.lock_notify.count = count;
+    return call_send(sharing, shared, call, &message, &message.lock_notify.call);
+}
+
+int sharing_event_wait(struct sharing *sharing, struct shared *shared, struct sharing_call *call, bool no_wait)
+{
+    struct message message = {.type = MESSAGE_EVENT_WAIT};
+    message.event_wait.object = shared->id;
+    message.event_wait.flags = no_wait ? OBJECT_NO_WAIT : 0;
+    return call_send(sharing, shared, call, &message, &message.event_wait.call);
+}
+
+int sharing_event_set(struct sharing *sharing, struct shared *shared, struct sharing_call *call, bool set)
+{
+    struct message message = {.type = MESSAGE_EVENT_SET};
+    message.event_set.object = shared->id;
+    message.event_set.set = set;
+    return call_send(sharing, shared, call, &message, &message.event_set.call);
+}
+
 /* The lock is ours; given back if nobody waits for it any more, or there is no memory to know it. */
 static void lock_granted(struct sharing *sharing, struct sharing_call *call)
 {
@@ -512,6 +577,7 @@ static int answered(struct sharing *sharing, const struct message_object_answer 
     HASH_FIND_U64(sharing->calls, answer->call, call);
     if (!call)
         return 0; /* answered otherwise, or abandoned */
+    call->number = answer->number;
     if (answer->status != 0) {
         int length =
             answer->data.length < sizeof call->sentence ? (int)answer->data.length : (int)sizeof call->sentence - 1;
@@ -520,7 +586,6 @@ static int answered(struct sharing *sharing, const struct message_object_answer 
         call_done(sharing, call, answer->status <= 1000 ? -(int)answer->status : MUSTER_EPROTOCOL, call->sentence);
         return 0;
     }
-    call->number = answer->number;
     if (!read_numbers(call, answer->data))
         return error_set(MUSTER_EPROTOCOL, "OBJECT_ANSWER has data that are not an array of numbers");
     if (call->type == MESSAGE_OBJECT_OPEN)

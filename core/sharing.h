@@ -51,9 +51,10 @@ struct sharing_call {
     UT_hash_handle hh;
     uint64_t call;
     enum message_type type;
-    enum object_kind kind; /* of an open */
-    size_t wanted;         /* of a get */
-    uint64_t owner;        /* of an acquisition */
+    enum object_kind kind;    /* of an open */
+    size_t wanted;            /* of a get */
+    uint64_t owner;           /* of an acquisition */
+    struct shared_hold *hold; /* given up to wait for a condition */
     bool abandoned;
     struct sharing_call *prev, *next; /* gets of one queue, oldest first */
 };
@@ -118,6 +119,16 @@ int sharing_acquire(struct sharing *sharing, struct shared *shared, struct shari
 int sharing_release(struct sharing *sharing, struct shared *shared, struct sharing_call *call, uint64_t flags,
                     uint64_t owner, uint64_t count);
 int sharing_ask_lock(struct sharing *sharing, struct shared *shared, struct sharing_call *call);
+/* Gives up a lock that is held alone until the condition is notified. When it is answered, with 0 or ETIMEDOUT, the
+ * lock is held again. EINVAL: it is not held. */
+int sharing_wait(struct sharing *sharing, struct shared *shared, struct sharing_call *call, uint64_t owner,
+                 uint64_t condition);
+/* The same for an event, and setting or clearing it. */
+int sharing_event_wait(struct sharing *sharing, struct shared *shared, struct sharing_call *call, bool no_wait);
+int sharing_event_set(struct sharing *sharing, struct shared *shared, struct sharing_call *call, bool set);
+/* The answer's number is how many were woken. */
+int sharing_notify(struct sharing *sharing, struct shared *shared, struct sharing_call *call, uint64_t owner,
+                   uint64_t condition, uint64_t count);
 /* Releases what this owner has acquired, without an answer. EINVAL: it has not. */
 int sharing_release_own(struct sharing *sharing, struct shared *shared, uint64_t owner);
 

@@ -482,8 +482,20 @@ MUSTER_API int muster_lock_break(muster_lock *lock);
 typedef struct muster_lock_statistics {
     bool alone; /* somebody holds it alone */
     uint64_t holders, waiting;
+    uint64_t sleeping; /* for a condition */
 } muster_lock_statistics;
 MUSTER_API int muster_lock_stats(muster_lock *lock, muster_lock_statistics *statistics);
+
+/*
+ * Conditions of a lock, told apart by numbers of your choice. Who holds the lock alone gives it up and sleeps until the
+ * condition is notified, or the time is over; when the call returns, with 0 or ETIMEDOUT, the lock is held again, as
+ * often as before. Look again at what you wait for: somebody else may have been faster. EINVAL: the lock is not held
+ * alone.
+ */
+MUSTER_API int muster_lock_wait(muster_lock *lock, uint64_t condition, double timeout, muster_grant *granted);
+/* Wakes as many as sleep, at most `count` (SIZE_MAX: all), who go on when they have the lock; *notified (may be NULL)
+ * is how many. The caller holds the lock alone (EINVAL). */
+MUSTER_API int muster_lock_notify(muster_lock *lock, uint64_t condition, size_t count, size_t *notified);
 
 /* Semaphores: permits that are taken one at a time. Anybody may give some back; what a process that dies has taken and
  * not given back is given back for it. */
@@ -504,6 +516,25 @@ MUSTER_API void muster_semaphore_free(muster_semaphore *semaphore); /* NULL is a
 MUSTER_API int muster_semaphore_acquire(muster_semaphore *semaphore, double timeout, muster_grant *granted);
 MUSTER_API int muster_semaphore_release(muster_semaphore *semaphore, size_t count);
 MUSTER_API int muster_semaphore_permits(muster_semaphore *semaphore, size_t *permits); /* that are free now */
+
+/* Events: set or not; who waits goes on while it is set. */
+typedef struct muster_event muster_event;
+
+typedef struct muster_event_options {
+    bool set; /* from the beginning, if it is made */
+    bool persistent, existing;
+    double connect_timeout;
+} muster_event_options;
+
+MUSTER_API int muster_event_open(muster_event **event, muster_pool *pool, const char *name,
+                                 const muster_event_options *options);
+MUSTER_API int muster_event_open_id(muster_event **event, muster_pool *pool, uint64_t id);
+MUSTER_API uint64_t muster_event_id(const muster_event *event);
+MUSTER_API void muster_event_free(muster_event *event); /* NULL is allowed */
+MUSTER_API int muster_event_set(muster_event *event);   /* everybody who waits goes on */
+MUSTER_API int muster_event_clear(muster_event *event);
+/* 0: it is set. EAGAIN (time-out 0): it is not; ETIMEDOUT. */
+MUSTER_API int muster_event_wait(muster_event *event, double timeout);
 
 /* --- the worker's half -------------------------------------------------------------------------------------------- */
 

@@ -107,14 +107,16 @@ int object_call_wait(struct object_home *home, struct object_call **waiting, uin
             continue;
         if (call->call.done)
             break;
-        if (withdrawn) {
+        if (withdrawn && !call->patient) {
             object_call_free(home, call);
             *waiting = NULL;
             return why;
         }
+        if (withdrawn)
+            continue; /* an interrupted wait */
         why = stop ? canceled() : error_set(MUSTER_ETIMEDOUT, "the time-out ran out before there was an answer");
         withdrawn = true;
-        deadline_ns = clock_now_ns() + WITHDRAW_NS;
+        deadline_ns = call->patient ? NEVER_NS : clock_now_ns() + WITHDRAW_NS;
         sharing_withdraw(home->sharing, &call->call);
         home->flush(home->self);
     }

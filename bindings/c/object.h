@@ -44,6 +44,7 @@ struct object_call {
     struct sharing_call call; /* first */
     struct object_call *prev, *next;
     struct waitlist waiters;
+    bool patient; /* its answer is waited for without limit after it was withdrawn */
 };
 struct object_call *object_call_new(void); /* NULL: no memory, detail set */
 /* Mutex held; nothing happens to what is NULL, or was freed by object_call_wait(). */

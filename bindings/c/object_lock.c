@@ -31,6 +31,11 @@ static uint64_t owner_of(const muster_lock *lock)
     return lock->reentrant ? thread_number() : 0;
 }
 
+static muster_grant grant_of(const struct sharing_call *call)
+{
+    return (muster_grant){call->number, call->count > 0 && call->numbers[0] != 0};
+}
+
 static int acquire(struct object_handle *handle, const char *what, uint64_t owner, enum lock_mode mode, double timeout,
                    muster_grant *granted)
 {
@@ -47,7 +52,7 @@ static int acquire(struct object_handle *handle, const char *what, uint64_t owne
     status = sharing_acquire(home->sharing, handle->shared, &call->call, owner, mode, no_wait);
     status = object_call_end(home, &call, status, deadline_ns);
     if (status == 0 && granted)
-        *granted = (muster_grant){call->call.number, call->call.count > 0 && call->call.numbers[0] != 0};
+        *granted = grant_of(&call->call);
     object_call_free(home, call);
     pthread_mutex_unlock(home->mutex);
     return status;
@@ -166,7 +171,50 @@ int muster_lock_stats(muster_lock *lock, muster_lock_statistics *statistics)
         return error_set(MUSTER_EINVAL, "there is nowhere to put the statistics: the second argument is NULL");
     int status = request((struct object_handle *)lock, "muster_lock_stats", 0, 0, numbers);
     if (status == 0)
-        *statistics = (muster_lock_statistics){numbers[1] != 0, numbers[2], numbers[3]};
+        *statistics = (muster_lock_statistics){numbers[1] != 0, numbers[2], numbers[3], numbers[4]};
+    return status;
+}
+
+/* --- conditions --------------------------------------------------------------------------------------------------- */
+
+int muster_lock_wait(muster_lock *lock, uint64_t condition, double timeout, muster_grant *granted)
+{
+    uint64_t deadline_ns;
+    bool no_wait;
+    int status = object_check((struct object_handle *)lock, "muster_lock_wait");
+    if (status == 0)
+        status = object_deadline(timeout, &deadline_ns, &no_wait);
+    struct object_call *call = status == 0 ? object_call_new() : NULL;
+    if (!call)
+        return status ? status : MUSTER_ENOMEM;
+    struct object_home *home = lock->handle.home;
+    call->patient = true; /* the lock must be held again first, whoever has it now */
+    pthread_mutex_lock(home->mutex);
+    status = sharing_wait(home->sharing, lock->handle.shared, &call->call, owner_of(lock), condition);
+    if (status == 0 && no_wait)
+        sharing_withdraw(home->sharing, &call->call);
+    status = object_call_end(home, &call, status, no_wait ? NEVER_NS : deadline_ns);
+    if (granted && call && (status == 0 || status == MUSTER_ETIMEDOUT))
+        *granted = grant_of(&call->call);
+    object_call_free(home, call);
+    pthread_mutex_unlock(home->mutex);
+    return status;
+}
+
+int muster_lock_notify(muster_lock *lock, uint64_t condition, size_t count, size_t *notified)
+{
+    int status = object_check((struct object_handle *)lock, "muster_lock_notify");
+    struct object_call *call = status == 0 ? object_call_new() : NULL;
+    if (!call)
+        return status ? status : MUSTER_ENOMEM;
+    struct object_home *home = lock->handle.home;
+    pthread_mutex_lock(home->mutex);
+    status = sharing_notify(home->sharing, lock->handle.shared, &call->call, owner_of(lock), condition, count);
+    status = object_call_end(home, &call, status, wait_deadline(ANSWER_TIMEOUT_S));
+    if (status == 0 && notified)
+        *notified = (size_t)call->call.number;
+    object_call_free(home, call);
+    pthread_mutex_unlock(home->mutex);
     return status;
 }
 

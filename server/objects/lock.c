@@ -9,6 +9,9 @@
  * so); a semaphore's permits can be given back by anybody, and a hold is there only to say what a session that ends has
  * taken and not given back: that goes back, and the next one who is served is told (`abandoned`).
  *
+ * Who holds a lock alone can give it up to sleep until a condition of that lock is notified; it goes on when it has the
+ * lock again, also after a time-out. A notification is never lost with the death of who was woken: it passes on.
+ *
  * Each grant has a number, higher than that of any grant before it, of this coordinator or of an earlier one: what is
  * written elsewhere under a lock can be refused if it comes with a lower number than what was written last.
  */
@@ -71,19 +74,33 @@ static void grant(struct reference *reference, uint64_t call, const struct hold 
     object_tell(reference->user, call, hold->fence, &abandoned, 1);
 }
 
+/* Who has slept has the lock again. */
+static void granted_again(struct reference *reference, uint64_t call, struct hold *hold, uint64_t depth, bool late)
+{
+    hold->depth = depth;
+    if (late)
+        object_answer(reference->user, call, MUSTER_ETIMEDOUT, hold->fence,
+                      bytes_string("the condition was not notified in time"));
+    else
+        grant(reference, call, hold);
+}
+
 static void serve(struct registry *registry, struct lock *lock)
 {
     struct waiter *waiter;
     while ((waiter = lock->waiters) && waiter->amount <= lock->permits) {
         struct reference *reference = waiter->reference;
-        uint64_t call = waiter->call, owner = waiter->owner, amount = waiter->amount;
+        uint64_t call = waiter->call, owner = waiter->owner, amount = waiter->amount, depth = waiter->depth;
+        bool asks = waiter->from == WAITER_ASKS, late = waiter->from == WAITER_LATE;
         waiter_remove(registry, waiter);
         lock->waiting--;
         struct hold *hold = hold_take(registry, reference, owner, amount);
-        if (hold)
+        if (!hold)
+            object_refuse(reference->user, call, MUSTER_ENOMEM, "the coordinator has no memory for a holder");
+        else if (asks)
             grant(reference, call, hold);
         else
-            object_refuse(reference->user, call, MUSTER_ENOMEM, "the coordinator has no memory for a holder");
+            granted_again(reference, call, hold, depth, late);
     }
 }
 
@@ -184,11 +201,80 @@ static int take_release(struct registry *registry, struct reference *reference,
     return 0;
 }
 
+/* --- conditions --------------------------------------------------------------------------------------------------- */
+
+/* A sleeper wants the lock again. */
+static void wake(struct lock *lock, struct waiter *waiter, bool late)
+{
+    DL_DELETE(lock->sleepers, waiter);
+    lock->sleeping--;
+    DL_APPEND(lock->waiters, waiter);
+    lock->waiting++;
+    waiter->list = &lock->waiters;
+    waiter->from = late ? WAITER_LATE : WAITER_NOTIFIED;
+}
+
+static uint64_t notify(struct lock *lock, uint64_t condition, uint64_t count)
+{
+    uint64_t notified = 0;
+    struct waiter *waiter, *next;
+    DL_FOREACH_SAFE (lock->sleepers, waiter, next) {
+        if (notified == count)
+            break;
+        if (waiter->condition != condition)
+            continue;
+        wake(lock, waiter, false);
+        notified++;
+    }
+    return notified;
+}
+
+static int take_wait(struct registry *registry, struct reference *reference, const struct message_lock_wait *wait,
+                     const char **why)
+{
+    struct lock *lock = &reference->object->lock;
+    struct hold *hold = lock->counting ? NULL : hold_find(reference, wait->owner);
+    *why = "LOCK_WAIT has no call";
+    if (wait->call == 0)
+        return MUSTER_EPROTOCOL;
+    if (!hold || lock->alone != hold) {
+        object_refuse(reference->user, wait->call, MUSTER_EINVAL, "who waits for a condition must hold its lock alone");
+        return 0;
+    }
+    struct waiter *waiter = waiter_add(registry, &lock->sleepers, reference, wait->call);
+    if (!waiter)
+        return 0;
+    waiter->amount = LOCK_ALL;
+    waiter->owner = wait->owner;
+    waiter->condition = wait->condition;
+    waiter->depth = hold->depth;
+    waiter->from = WAITER_SLEEPS;
+    lock->sleeping++;
+    hold->depth = 1;
+    lock_release(registry, lock, hold);
+    return 0;
+}
+
+static void take_notify(struct registry *registry, struct reference *reference,
+                        const struct message_lock_notify *request)
+{
+    struct lock *lock = &reference->object->lock;
+    struct hold *hold = lock->counting ? NULL : hold_find(reference, request->owner);
+    if (!hold || lock->alone != hold) {
+        object_refuse(reference->user, request->call, MUSTER_EINVAL,
+                      "who notifies a condition must hold its lock alone");
+        return;
+    }
+    uint64_t notified = notify(lock, request->condition, request->count);
+    object_answer(reference->user, request->call, 0, notified, (struct bytes){0});
+    serve(registry, lock);
+}
+
 static void tell_numbers(const struct reference *reference, uint64_t call)
 {
     const struct lock *lock = &reference->object->lock;
     const uint64_t numbers[LOCK_STATS_COUNT] = {lock->counting ? lock->permits : 0, lock->alone != NULL, lock->holds,
-                                                lock->waiting};
+                                                lock->waiting, lock->sleeping};
     object_tell(reference->user, call, numbers[0], numbers, LOCK_STATS_COUNT);
 }
 
@@ -198,6 +284,8 @@ static int lock_take(struct registry *registry, struct reference *reference, con
     switch (message->type) {
     case MESSAGE_LOCK_ACQUIRE: return take_acquire(registry, reference, &message->lock_acquire, why);
     case MESSAGE_LOCK_RELEASE: return take_release(registry, reference, &message->lock_release, why);
+    case MESSAGE_LOCK_WAIT: return take_wait(registry, reference, &message->lock_wait, why);
+    case MESSAGE_LOCK_NOTIFY: take_notify(registry, reference, &message->lock_notify); return 0;
     case MESSAGE_LOCK_ASK:
         *why = "LOCK_ASK has no call";
         if (message->lock_ask.call == 0)
@@ -214,10 +302,20 @@ static void lock_withdraw(struct registry *registry, struct waiter *waiter)
 {
     struct lock *lock = &waiter->reference->object->lock;
     struct user *user = waiter->reference->user;
-    uint64_t call = waiter->call;
+    uint64_t call = waiter->call, condition = waiter->condition;
+    bool sleeps = waiter->from == WAITER_SLEEPS, notified = waiter->from == WAITER_NOTIFIED;
+    if (waiter->from != WAITER_ASKS && !waiter->reference->leaving) {
+        if (sleeps) {
+            wake(lock, waiter, true);
+            serve(registry, lock);
+        }
+        return; /* answered when it has the lock again */
+    }
     waiter_remove(registry, waiter);
-    lock->waiting--;
+    *(sleeps ? &lock->sleeping : &lock->waiting) -= 1;
     object_refuse(user, call, MUSTER_ETIMEDOUT, "the time is over");
+    if (notified)
+        notify(lock, condition, 1);
     serve(registry, lock); /* who was behind it may want less */
 }
 
@@ -239,8 +337,9 @@ static void lock_leave(struct registry *registry, struct reference *reference, b
 static void lock_empty(struct registry *registry, struct object *object)
 {
     struct lock *lock = &object->lock;
-    lock->waiting = 0;
+    lock->waiting = lock->sleeping = 0;
     waiters_answer(registry, &lock->waiters, MUSTER_ENOOBJECT, "the lock was deleted");
+    waiters_answer(registry, &lock->sleepers, MUSTER_ENOOBJECT, "the lock was deleted");
     for (struct reference *reference = object->references; reference; reference = reference->next)
         while (reference->lock.holds)
             hold_remove(lock, reference->lock.holds);
@@ -284,6 +383,7 @@ static void lock_status(const struct object *object, struct json *json)
         json_write_bool(json, "held_alone", lock->alone != NULL);
     json_write_uint(json, "holders", lock->holds);
     json_write_uint(json, "waiting", lock->waiting);
+    json_write_uint(json, "sleeping", lock->sleeping);
 }
 
 static const char *lock_check(const struct object *object, struct registry_counts *sums)
@@ -301,13 +401,17 @@ static const char *lock_check(const struct object *object, struct registry_count
         }
     for (const struct waiter *waiter = lock->waiters; waiter; waiter = waiter->next)
         waiting++;
-    if (holds != lock->holds || waiting != lock->waiting)
+    size_t sleeping = 0;
+    for (const struct waiter *waiter = lock->sleepers; waiter; waiter = waiter->next, sleeping++)
+        if (waiter->from != WAITER_SLEEPS)
+            return "somebody who was woken sleeps on";
+    if (holds != lock->holds || waiting != lock->waiting || sleeping != lock->sleeping)
         return "a lock has miscounted those who hold it or wait";
     if (!lock->counting && !object->deleted && permits != LOCK_ALL)
         return "the permits of a lock do not add up: two may hold it";
     if (lock->waiters && lock->waiters->amount <= lock->permits)
         return "somebody waits for a lock that is free";
-    sums->waiters += waiting;
+    sums->waiters += waiting + sleeping;
     return NULL;
 }
 

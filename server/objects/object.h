@@ -5,7 +5,8 @@
  *   registry.c   objects by id and name, sessions and their references; where messages come in
  *   waiters.c    calls that are not answered yet
  *   queue.c      queues
- *   lock.c       locks and semaphores
+ *   lock.c       locks with their conditions, and semaphores
+ *   event.c      events
  *
  * Who owns what: the registry owns objects and users, a user its references and waiters. A reference is one session's
  * use of one object, and holds all that the session has of it. An object lives while it has references, or is
@@ -41,8 +42,10 @@ struct waiter {
     struct waiter *own_prev, *own_next; /* in reference->waiters */
     uint64_t call;                      /* 0: nobody waits for an answer */
     uint64_t owner;                     /* of a lock, to be */
-    uint64_t amount;                    /* items that it wants; for a flush: puts that must be accepted before */
-    struct item *item;                  /* to be put; owned */
+    uint64_t condition, depth;          /* of a lock that was given up to wait for a condition */
+    enum { WAITER_ASKS, WAITER_SLEEPS, WAITER_NOTIFIED, WAITER_LATE } from; /* the last three: for a condition */
+    uint64_t amount;   /* items that it wants; for a flush: puts that must be accepted before */
+    struct item *item; /* to be put; owned */
 };
 
 /* An item of a queue. */
@@ -104,6 +107,7 @@ struct reference {
     size_t handles;                /* opens without a close */
     struct reference *prev, *next; /* among the object's */
     struct waiter *waiters;        /* its calls, oldest first */
+    bool leaving;                  /* it is being dropped: its calls end, whatever they are */
     union {
         struct queue_part queue;
         struct lock_part lock;
@@ -152,8 +156,15 @@ struct lock {
     bool reentrant;   /* the owner of a lock may acquire it again */
     bool abandoned;   /* a holder has died, and nobody was told */
     struct hold *alone;
-    struct waiter *waiters; /* first come, first served */
-    size_t holds, waiting;
+    struct waiter *waiters;  /* first come, first served */
+    struct waiter *sleepers; /* wait for a condition */
+    size_t holds, waiting, sleeping;
+};
+
+struct event {
+    bool set;
+    struct waiter *waiters; /* none while it is set */
+    size_t waiting;
 };
 
 struct object {
@@ -171,6 +182,7 @@ struct object {
     union {
         struct queue queue;
         struct lock lock;
+        struct event event;
     };
 };
 
@@ -194,7 +206,7 @@ struct object_class {
     void (*status)(const struct object *object, struct json *json);
     const char *(*check)(const struct object *object, struct registry_counts *sums);
 };
-extern const struct object_class queue_class, lock_class, semaphore_class;
+extern const struct object_class queue_class, lock_class, semaphore_class, event_class;
 
 struct registry {
     struct registry_config config;

@@ -8,8 +8,10 @@
 
 #include "core/pack.h"
 
-static const struct object_class *const classes[OBJECT_KINDS] = {
-    [OBJECT_QUEUE] = &queue_class, [OBJECT_LOCK] = &lock_class, [OBJECT_SEMAPHORE] = &semaphore_class};
+static const struct object_class *const classes[OBJECT_KINDS] = {[OBJECT_QUEUE] = &queue_class,
+                                                                 [OBJECT_LOCK] = &lock_class,
+                                                                 [OBJECT_SEMAPHORE] = &semaphore_class,
+                                                                 [OBJECT_EVENT] = &event_class};
 
 int registry_create(struct registry **registry, const struct registry_config *config, const struct random *seed)
 {
@@ -216,6 +218,7 @@ static struct reference *reference_use(struct registry *registry, struct user *u
 static void reference_drop(struct registry *registry, struct reference *reference, bool died)
 {
     struct object *object = reference->object;
+    reference->leaving = true;
     while (reference->waiters)
         object->class->withdraw(registry, reference->waiters);
     if (!object->deleted)

@@ -471,6 +471,87 @@ static void semaphores_count(void **state)
     muster_pool_free(pool);
 }
 
+/* --- conditions and events ---------------------------------------------------------------------------------------- */
+
+struct shelf {
+    muster_lock *lock;
+    int filled;
+};
+
+static void *take_from_shelf(void *arg)
+{
+    struct shelf *shelf = arg;
+    int status = muster_lock_acquire(shelf->lock, WAIT_S, NULL);
+    while (status == 0 && !shelf->filled)
+        status = muster_lock_wait(shelf->lock, 7, WAIT_S, NULL);
+    if (status == 0) {
+        shelf->filled--;
+        status = muster_lock_release(shelf->lock);
+    }
+    return (void *)(intptr_t)status;
+}
+
+static void who_waits_for_a_condition_goes_on_when_it_is_notified(void **state)
+{
+    (void)state;
+    pthread_t threads[2];
+    void *status;
+    size_t notified;
+    muster_grant before, after;
+    muster_lock_statistics statistics = {0};
+    muster_pool *pool = open_local_objects();
+    struct shelf shelf = {open_lock(pool, "shelf"), 0};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, take_from_shelf, &shelf), 0);
+    wait_until(muster_lock_stats(shelf.lock, &statistics) == 0 && statistics.sleeping == 2);
+    assert_int_equal(muster_lock_notify(shelf.lock, 7, 1, NULL), MUSTER_EINVAL);
+    assert_int_equal(muster_lock_wait(shelf.lock, 7, 0, NULL), MUSTER_EINVAL);
+    assert_int_equal(muster_lock_acquire(shelf.lock, WAIT_S, &before), 0);
+    assert_int_equal(muster_lock_wait(shelf.lock, 8, 0.01, &after), MUSTER_ETIMEDOUT);
+    assert_true(after.fence > before.fence);
+    shelf.filled = 2;
+    assert_int_equal(muster_lock_notify(shelf.lock, 7, SIZE_MAX, &notified), 0);
+    assert_int_equal(notified, 2);
+    assert_int_equal(muster_lock_release(shelf.lock), 0);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], &status);
+        assert_int_equal((intptr_t)status, 0);
+    }
+    assert_int_equal(shelf.filled, 0);
+    muster_lock_free(shelf.lock);
+    muster_pool_free(pool);
+}
+
+static void *wait_for_event(void *event)
+{
+    return (void *)(intptr_t)muster_event_wait(event, WAIT_S);
+}
+
+static void an_event_lets_those_go_on_who_wait(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    void *status;
+    pid_t musterd = start_musterd("m");
+    muster_pool *a = open_pool(url_of("m"), NULL), *b = open_pool(url_of("m"), NULL);
+    muster_event *mine, *theirs;
+    assert_int_equal(muster_event_open(&mine, a, "go", NULL), 0);
+    assert_int_equal(muster_event_open_id(&theirs, b, muster_event_id(mine)), 0);
+    assert_int_equal(muster_event_wait(mine, 0), MUSTER_EAGAIN);
+    assert_int_equal(muster_event_wait(mine, 0.01), MUSTER_ETIMEDOUT);
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_event, mine), 0);
+    assert_int_equal(muster_event_set(theirs), 0);
+    pthread_join(thread, &status);
+    assert_int_equal((intptr_t)status, 0);
+    assert_int_equal(muster_event_clear(theirs), 0);
+    assert_int_equal(muster_event_wait(mine, 0), MUSTER_EAGAIN);
+    muster_event_free(mine);
+    muster_event_free(theirs);
+    muster_pool_free(a);
+    muster_pool_free(b);
+    stop(musterd, SIGTERM);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -491,6 +572,8 @@ int main(void)
         E2E_TEST(a_reentrant_lock_belongs_to_its_thread),
         E2E_TEST(readers_share_a_lock_and_anybody_can_break_it),
         E2E_TEST(semaphores_count),
+        E2E_TEST(who_waits_for_a_condition_goes_on_when_it_is_notified),
+        E2E_TEST(an_event_lets_those_go_on_who_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,15 +11,15 @@
 
 #include <stdlib.h>
 
-#define LOCKS 3
+#define LOCKS 4 /* two locks, a semaphore, an event */
 
-static const char *const names[LOCKS] = {"lock", "shared", "permits"};
+static const char *const names[LOCKS] = {"lock", "shared", "permits", "event"};
 
 struct acquiring {
     struct sharing_call call; /* first */
     struct process *process;
     unsigned lock;
-    enum { DO_ACQUIRE, DO_OPEN, DO_RELEASE } what;
+    enum { DO_ACQUIRE, DO_OPEN, DO_SLEEP, DO_OTHER } what;
     enum lock_mode mode;
     uint64_t fence_before; /* the highest known when it was asked for */
     uint64_t withdraw_ns;
@@ -27,6 +27,7 @@ struct acquiring {
 
 struct locker {
     struct shared *locks[LOCKS];
+    struct shared *gone[LOCKS]; /* of the session that has ended: to be freed */
     struct acquiring *pending[LOCKS];
     unsigned held[LOCKS]; /* 1 + index in world->grants; 0: not held */
     uint64_t session, acked;
@@ -74,6 +75,7 @@ static void session_ended(struct process *process)
             grant->held = false;
         }
     }
+    memcpy(locker->gone, locker->locks, sizeof locker->gone);
     memset(locker->locks, 0, sizeof locker->locks);
     memset(locker->held, 0, sizeof locker->held);
     locker->acked = 0;
@@ -105,7 +107,8 @@ void locks_done(struct sharing_call *call)
     process->locker->pending[acquiring->lock] = NULL;
     if (status == 0 && acquiring->what == DO_OPEN)
         process->locker->locks[acquiring->lock] = call->shared;
-    else if (acquiring->what == DO_ACQUIRE && status == 0)
+    else if ((acquiring->what == DO_ACQUIRE && status == 0) ||
+             (acquiring->what == DO_SLEEP && (status == 0 || status == MUSTER_ETIMEDOUT)))
         granted(world, process, acquiring, call->number);
     else if (world->plant == PLANT_LOCK_ANYWAY && status == MUSTER_EAGAIN)
         granted(world, process, acquiring, world->fence + 1);
@@ -135,10 +138,9 @@ static void sent(struct process *process, unsigned lock, int status)
 
 static void act_open(struct process *process, unsigned lock)
 {
-    struct message_object_open open = {.kind = lock < 2 ? OBJECT_LOCK : OBJECT_SEMAPHORE,
-                                       .name = bytes_string(names[lock]),
-                                       .flags = OBJECT_CREATE,
-                                       .first = lock < 2 ? 0 : 2};
+    static const uint64_t kinds[LOCKS] = {OBJECT_LOCK, OBJECT_LOCK, OBJECT_SEMAPHORE, OBJECT_EVENT};
+    struct message_object_open open = {
+        .kind = kinds[lock], .name = bytes_string(names[lock]), .flags = OBJECT_CREATE, .first = lock == 2 ? 2 : 0};
     struct acquiring *acquiring = acquiring_new(process, lock);
     acquiring->what = DO_OPEN;
     sent(process, lock, sharing_open(process->sharing, &acquiring->call, &open));
@@ -157,6 +159,49 @@ static void act_acquire(struct process *process, unsigned lock)
                          sim_chance(world, 30)));
 }
 
+/* Gives the lock up to sleep until somebody notifies. */
+static void act_sleep(struct process *process, unsigned lock)
+{
+    struct world *world = process->world;
+    struct locker *locker = process->locker;
+    struct grant *grant = &world->grants[locker->held[lock] - 1];
+    struct acquiring *acquiring = acquiring_new(process, lock);
+    acquiring->what = DO_SLEEP;
+    acquiring->mode = LOCK_ALONE;
+    acquiring->fence_before = 0; /* it has asked long ago */
+    acquiring->withdraw_ns = world->now_ns + sim_random(world, 4 * NS_PER_S);
+    sim_trace(world, "client %u sleeps on %s", process->id, names[lock]);
+    sent(process, lock, sharing_wait(process->sharing, locker->locks[lock], &acquiring->call, 0, 1));
+    if (!locker->pending[lock])
+        return;
+    grant->held = false;
+    grant->released_ordinal = process->link.session.sent_messages;
+    locker->held[lock] = 0;
+}
+
+static void act_notify(struct process *process, unsigned lock)
+{
+    struct acquiring *acquiring = acquiring_new(process, lock);
+    acquiring->what = DO_OTHER;
+    sent(process, lock,
+         sharing_notify(process->sharing, process->locker->locks[lock], &acquiring->call, 0, 1,
+                        1 + sim_random(process->world, 2)));
+}
+
+static void act_event(struct process *process, unsigned lock)
+{
+    struct world *world = process->world;
+    struct shared *event = process->locker->locks[lock];
+    struct acquiring *acquiring = acquiring_new(process, lock);
+    acquiring->what = DO_OTHER;
+    if (sim_chance(world, 50))
+        acquiring->withdraw_ns = world->now_ns + sim_random(world, 2 * NS_PER_S);
+    if (sim_chance(world, 50))
+        sent(process, lock, sharing_event_wait(process->sharing, event, &acquiring->call, sim_chance(world, 30)));
+    else
+        sent(process, lock, sharing_event_set(process->sharing, event, &acquiring->call, sim_chance(world, 50)));
+}
+
 static void act_release(struct process *process, unsigned lock)
 {
     struct locker *locker = process->locker;
@@ -165,7 +210,7 @@ static void act_release(struct process *process, unsigned lock)
     int status = lock < 2 ? sharing_release_own(process->sharing, locker->locks[lock], 0) : 0;
     if (lock == 2) {
         struct acquiring *acquiring = acquiring_new(process, lock);
-        acquiring->what = DO_RELEASE;
+        acquiring->what = DO_OTHER;
         status = sharing_release(process->sharing, locker->locks[lock], &acquiring->call, 0, 0, 1);
         sent(process, lock, status);
     }
@@ -186,13 +231,21 @@ static void act(struct process *process, unsigned lock)
         if (!world->healing)
             act_open(process, lock);
     } else if (locker->held[lock]) {
-        if (world->healing || sim_chance(world, 50))
+        unsigned what = (unsigned)sim_random(world, 100);
+        if (!world->healing && what < 20 && lock == 0)
+            act_sleep(process, lock);
+        else if (!world->healing && what < 40 && lock == 0)
+            act_notify(process, lock);
+        else if (world->healing || what < 70)
             act_release(process, lock);
     } else if (world->healing) {
         sharing_close(process->sharing, locker->locks[lock]);
         locker->locks[lock] = NULL;
     } else if (sim_chance(world, 60)) {
-        act_acquire(process, lock);
+        if (lock == 3)
+            act_event(process, lock);
+        else
+            act_acquire(process, lock);
     } else if (sim_chance(world, 5)) {
         sharing_close(process->sharing, locker->locks[lock]);
         locker->locks[lock] = NULL;
@@ -236,15 +289,13 @@ void locks_note_acknowledged(struct process *process)
     process->locker->acked = process->link.session.acked_messages;
 }
 
-void locks_close(struct process *process)
+void locks_bury(struct process *process)
 {
-    struct shared *locks[LOCKS];
-    memcpy(locks, process->locker->locks, sizeof locks);
-    session_ended(process);
-    sharing_end(process->sharing, MUSTER_ELOST, "crashed");
+    struct locker *locker = process->locker;
     for (unsigned lock = 0; lock < LOCKS; lock++)
-        if (locks[lock])
-            sharing_close(process->sharing, locks[lock]);
+        if (locker->gone[lock])
+            sharing_close(process->sharing, locker->gone[lock]);
+    memset(locker->gone, 0, sizeof locker->gone);
 }
 
 void locks_stop(struct process *process)

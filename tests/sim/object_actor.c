@@ -34,9 +34,10 @@ struct pending {
 
 struct actor {
     struct shared *queues[QUEUES];
-    unsigned opening;  /* bits */
-    unsigned getting;  /* bits */
-    unsigned finished; /* bits: drained, in the end */
+    struct shared *gone[QUEUES]; /* of the session that has ended: to be freed */
+    unsigned opening;            /* bits */
+    unsigned getting;            /* bits */
+    unsigned finished;           /* bits: drained, in the end */
     struct pending *pending;
     uint64_t session, acked;                       /* messages acknowledged in this session */
     unsigned newest[QUEUES][MAX_CLIENT_PROCESSES]; /* 1 + index of the newest item of that producer taken here */
@@ -99,6 +100,7 @@ static void session_ended(struct process *process)
     }
     objects_disordered(world);
     memset(actor->newest, 0, sizeof actor->newest);
+    memcpy(actor->gone, actor->queues, sizeof actor->gone);
     memset(actor->queues, 0, sizeof actor->queues);
     actor->finished = 0;
     actor->acked = 0;
@@ -174,7 +176,7 @@ static void done(void *arg, struct sharing_call *call)
 {
     struct process *process = arg;
     struct pending *pending = call->tag;
-    if (call->type == MESSAGE_LOCK_ACQUIRE || call->type == MESSAGE_LOCK_RELEASE ||
+    if ((call->type >= MESSAGE_LOCK_ACQUIRE && call->type <= MESSAGE_EVENT_SET) ||
         (call->type == MESSAGE_OBJECT_OPEN && call->kind != OBJECT_QUEUE)) {
         locks_done(call);
         return;
@@ -242,11 +244,22 @@ int objects_message(struct process *process, const struct message *message)
     return sharing_message(process->sharing, message);
 }
 
+static void bury(struct process *process)
+{
+    struct actor *actor = process->actor;
+    for (unsigned queue = 0; queue < QUEUES; queue++)
+        if (actor->gone[queue])
+            sharing_close(process->sharing, actor->gone[queue]);
+    memset(actor->gone, 0, sizeof actor->gone);
+    locks_bury(process);
+}
+
 void objects_renewed(struct process *process)
 {
     session_ended(process);
     locks_renewed(process);
     sharing_renew(process->sharing);
+    bury(process);
 }
 
 /* --- acting ------------------------------------------------------------------------------------------------------- */
@@ -440,14 +453,11 @@ void objects_start(struct process *process)
 void objects_stop(struct process *process)
 {
     struct actor *actor = process->actor;
-    struct shared *queues[QUEUES];
-    memcpy(queues, actor->queues, sizeof queues);
     objects_note_acknowledged(process);
     session_ended(process);
-    locks_close(process);
-    for (unsigned queue = 0; queue < QUEUES; queue++)
-        if (queues[queue])
-            sharing_close(process->sharing, queues[queue]);
+    locks_renewed(process);
+    sharing_end(process->sharing, MUSTER_ELOST, "crashed");
+    bury(process);
     locks_stop(process);
     sharing_free(process->sharing);
     free(actor);

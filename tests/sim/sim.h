@@ -304,7 +304,7 @@ void objects_end(struct world *world);
 
 /* lock_actor.c: called by object_actor.c, with which it shares the session */
 void locks_start(struct process *process);
-void locks_close(struct process *process);
+void locks_bury(struct process *process); /* frees what the session that has ended had open */
 void locks_stop(struct process *process);
 void locks_act(struct process *process);
 void locks_done(struct sharing_call *call);

@@ -301,6 +301,98 @@ static void permits_have_a_limit(void **state)
     expect_answer(a, 6, MUSTER_EINVAL);
 }
 
+/* --- conditions --------------------------------------------------------------------------------------------------- */
+
+static void sleep_on(struct fake *fake, uint64_t lock, uint64_t call, uint64_t condition)
+{
+    struct message message = {.type = MESSAGE_LOCK_WAIT};
+    message.lock_wait = (struct message_lock_wait){lock, call, 0, condition, {}};
+    tell(fake, message);
+}
+
+static void notify(struct fake *fake, uint64_t lock, uint64_t call, uint64_t condition, uint64_t count)
+{
+    struct message message = {.type = MESSAGE_LOCK_NOTIFY};
+    message.lock_notify = (struct message_lock_notify){lock, call, 0, condition, count, {}};
+    tell(fake, message);
+}
+
+static void who_sleeps_gives_the_lock_up_and_has_it_again_when_notified(void **state)
+{
+    (void)state;
+    struct fake *a = user_up(1), *b = user_up(2);
+    uint64_t lock = open_lock(a, "lock");
+    open_lock(b, "lock");
+    acquire(a, lock, 4);
+    expect_grant(a, 4, 0);
+    sleep_on(a, lock, 5, 1);
+    acquire(b, lock, 4);
+    expect_grant(b, 4, 0);
+    notify(b, lock, 5, 2, 1); /* another condition */
+    assert_int_equal(expect_answer(b, 5, 0).object_answer.number, 0);
+    notify(b, lock, 6, 1, UINT64_MAX);
+    assert_int_equal(expect_answer(b, 6, 0).object_answer.number, 1);
+    expect_nothing(a);
+    release(b, lock);
+    expect_grant(a, 5, 0);
+}
+
+static void who_sleeps_too_long_has_the_lock_again_too(void **state)
+{
+    (void)state;
+    struct fake *a = user_up(1), *b = user_up(2);
+    uint64_t lock = open_lock(a, "lock");
+    open_lock(b, "lock");
+    acquire(a, lock, 4);
+    uint64_t fence = expect_grant(a, 4, 0);
+    sleep_on(a, lock, 5, 1);
+    acquire(b, lock, 4);
+    expect_grant(b, 4, 0);
+    withdraw(a, 5);
+    withdraw(a, 5);
+    expect_nothing(a);
+    release(b, lock);
+    assert_true(expect_answer(a, 5, MUSTER_ETIMEDOUT).object_answer.number > fence);
+    acquire(b, lock, 5);
+    expect_nothing(b);
+}
+
+static void a_notification_passes_on_from_the_dead(void **state)
+{
+    (void)state;
+    struct fake *a = user_up(1), *b = user_up(2), *c = user_up(3);
+    uint64_t lock = open_lock(a, "lock");
+    open_lock(b, "lock");
+    open_lock(c, "lock");
+    acquire(a, lock, 4);
+    sleep_on(a, lock, 5, 1);
+    acquire(b, lock, 4);
+    sleep_on(b, lock, 5, 1);
+    acquire(c, lock, 4);
+    notify(c, lock, 5, 1, 1);
+    disconnect(a, false); /* it was woken, and had not got the lock yet */
+    expect_grant(c, 4, 0);
+    expect_answer(c, 5, 0);
+    release(c, lock);
+    expect_grant(b, 4, 0);
+    expect_grant(b, 5, 0);
+}
+
+static void who_does_not_hold_a_lock_can_neither_sleep_nor_notify(void **state)
+{
+    (void)state;
+    struct fake *a = user_up(1);
+    uint64_t lock = open_lock(a, "lock");
+    sleep_on(a, lock, 4, 1);
+    expect_answer(a, 4, MUSTER_EINVAL);
+    notify(a, lock, 5, 1, 1);
+    expect_answer(a, 5, MUSTER_EINVAL);
+    acquire_shared(a, lock, 6);
+    expect_grant(a, 6, 0);
+    sleep_on(a, lock, 7, 1);
+    expect_answer(a, 7, MUSTER_EINVAL);
+}
+
 /* --- both --------------------------------------------------------------------------------------------------------- */
 
 static void a_name_belongs_to_one_kind(void **state)
@@ -394,6 +486,10 @@ int main(void)
         TEST(permits_of_the_dead_are_given_back),
         TEST(a_bounded_semaphore_is_not_released_too_often),
         TEST(permits_have_a_limit),
+        TEST(who_sleeps_gives_the_lock_up_and_has_it_again_when_notified),
+        TEST(who_sleeps_too_long_has_the_lock_again_too),
+        TEST(a_notification_passes_on_from_the_dead),
+        TEST(who_does_not_hold_a_lock_can_neither_sleep_nor_notify),
         TEST(a_name_belongs_to_one_kind),
         TEST(numbers_of_grants_go_on_from_an_earlier_coordinators),
         TEST(a_deleted_lock_lets_everybody_go),
