@@ -811,6 +811,23 @@ def test_a_program_ends_while_callbacks_rain() -> None:
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ready\n", "")
 
 
+def test_pools_end_before_the_interpreter_does() -> None:
+    ended = run("""
+        import builtins, os
+        builtins.pool = _muster.Pool("local:1", plugins=[PLUGIN], on_output=lambda *line: None)
+        pid = pool.submit(pool.define("pid"), [])
+        pid.wait()
+        process = "/proc/%d" % int.from_bytes(bytes(pid.raw())[1:], "big")
+
+        class Late:
+            def __del__(self, process=process, exists=os.path.exists, out=os.write):
+                out(1, b"left" if exists(process) else b"gone")
+
+        late = Late()
+        """)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "gone", "")
+
+
 def test_a_thread_that_waits_does_not_keep_a_program_from_its_end() -> None:
     ended = run("""
         import threading
@@ -983,9 +1000,9 @@ def test_calls_leave_nothing_behind(shared: Pool) -> None:
     identity, refuse = shared.define("identity"), shared.define("refuse")
 
     def use() -> None:
-        results = [shared.submit(identity, [b"x" * 2000]) for _ in range(50)]
+        results = [shared.submit(identity, [bytes(2000), bytearray(10)]) for _ in range(50)]
         results += [shared.submit(refuse, [], None, lambda result: None) for _ in range(50)]
-        results.append(shared.submit_many(identity, [(b"y", b"z")] * 50))
+        results.append(shared.submit_many(identity, [(bytes(100), b"z") for _ in range(50)]))
         large = shared.submit_raw(identity, msgpack.packb([[bytes(400_000)]]))
         for result in [*results, large]:
             assert result.wait(LONG)
