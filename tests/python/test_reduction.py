@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import pickle
@@ -126,8 +127,6 @@ class Definitions(unittest.TestCase):
         self.assertEqual(self.halves.call(lambda x: x * 3, 2), 6)
 
     def test_bound_methods_and_partials_travel_with_their_arguments(self) -> None:
-        import functools
-
         self.assertEqual(self.halves.call([3, 1, 2].index, 2), 2)
         self.assertEqual(self.halves.call(functools.partial(math.pow, 2), 3), 8)
         self.assertEqual(len(self.halves.bodies), 1)
@@ -153,6 +152,13 @@ class Definitions(unittest.TestCase):
         for i in range(reduction.VALUES_MAX + 10):
             self.assertEqual(self.halves.call(lambda i=i: i), i)
         self.assertEqual(len(self.halves.bodies), reduction.VALUES_MAX + 1)
+
+    def test_arguments_by_value_are_told_from_others(self) -> None:
+        encoder = self.halves.encoder
+        entry = encoder.entry(len)
+        self.assertIsNot(type(encoder.payload(entry, b"\0", (("a",), {}))), reduction.ByValue)
+        self.assertIs(type(encoder.payload(entry, b"\0", ((lambda: 1,), {}))), reduction.ByValue)
+        self.assertEqual(self.halves.call(functools.reduce, lambda a, b: a + b, [1, 2, 3]), 6)
 
     def test_a_callable_that_is_none_is_refused(self) -> None:
         with self.assertRaisesRegex(TypeError, "not callable"):

@@ -74,11 +74,14 @@ class Feed:
             parts = self.pool._encoder.payload(self.entry, _ITEMS, chunk)
         except Exception as error:
             return self.end(error)
+        options = self.options
+        if type(parts) is reduction.ByValue:
+            options = self.pool._bound(options)
         if len(parts) > 2 or len(parts[1]) > LARGE_BYTES:
             self.weigh(parts[1:])
         try:
             on_done = None if self.abandoned or self.finished is None else self.finished.put
-            result = self.pool._muster.submit(self.entry.definition, parts, self.options, on_done)
+            result = self.pool._muster.submit(self.entry.definition, parts, options, on_done)
         except _muster.Error as error:
             return self.end(self.pool._translate(error))
         if self.abandoned:

@@ -14,6 +14,8 @@ import json
 import os
 import pickle
 import queue
+import select
+import signal
 import sys
 import threading
 import time
@@ -74,6 +76,23 @@ class _WorkerHandle:
     def exitcode(self) -> int | None:
         return None if self.is_alive() else 0
 
+    def terminate(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Waits for its end, of which the pool takes notice itself."""
+        with contextlib.suppress(ProcessLookupError):
+            file = os.pidfd_open(self.pid)
+            try:
+                select.select([file], [], [], timeout)
+            finally:
+                os.close(file)
+
 
 class Pool:
     """Worker processes that run calls: multiprocessing.Pool, and what it lacks.
@@ -127,6 +146,7 @@ class Pool:
         self._lock = threading.RLock()  # a finalizer may come at any moment
         self._feeds: set[Feed] = set()
         self._options_made: dict[Any, Any] = {}
+        self._terms: dict[Any, Any] = {}  # of those options
         self._names: dict[str, Any] = {}
         self._forward = forward
         told = preparation.tell(context, forward, not local, initializer, initargs)
@@ -225,6 +245,8 @@ class Pool:
         try:
             content = (args if type(args) is tuple else tuple(args), kwds if kwds else {})
             parts = self._encoder.payload(entry, _CALL, content)
+            if type(parts) is reduction.ByValue:
+                options = self._bound(options)
         except Exception as error:
             result._fail(error)
             return result
@@ -459,7 +481,15 @@ class Pool:
                 raise errors.translate(error) from None
             if len(self._options_made) < 1024:
                 self._options_made[key] = options
+                self._terms[options] = key
         return options
+
+    def _bound(self, options: Any) -> Any:
+        """The same, for workers of our Python version."""
+        timeout, retries, priority, labels = self._terms.get(options, (None, 0, 0, ()))
+        if reduction.PYTHON_LABEL in labels:
+            return options
+        return self._options(timeout, retries, priority, (*labels, reduction.PYTHON_LABEL))
 
     def _width(self) -> int:
         return self._processes or max(1, int(self._muster.workers()))
@@ -528,6 +558,8 @@ class Pool:
                 items[first : first + size] if kind == _ITEMS else [tuple(item) for item in items[first : first + size]]
             )
             parts = payload(entry, kind, chunk)
+            if type(parts) is reduction.ByValue:
+                options = self._bound(options)
             nbytes = len(parts[1])
             if len(parts) > 2:
                 nbytes += sum(part.nbytes for part in parts[2:])

@@ -328,7 +328,11 @@ def _importable(name: str, space: dict[str, Any]) -> bool:
     )
 
 
-def encode_by_value(value: Any) -> list[Any]:
+class ByValue(list):  # type: ignore[type-arg]
+    """Parts that only workers of our Python version understand."""
+
+
+def encode_by_value(value: Any) -> ByValue:
     file = io.BytesIO()
 
     def dumps(value: Any, protocol: int, buffer_callback: Any) -> bytes:
@@ -337,7 +341,7 @@ def encode_by_value(value: Any) -> list[Any]:
         value_pickler(file, buffer_callback).dump(value)
         return file.getvalue()
 
-    return encode(value, dumps)
+    return ByValue(encode(value, dumps))
 
 
 def encode_alone(value: Any, by_value: bool, prompt: bool = False) -> bytes:
@@ -474,5 +478,7 @@ class Encoder:
                         return kind, data
                 except (pickle.PicklingError, AttributeError, TypeError):
                     pass
-            return [kind, *self.encode(value)]
+            parts = self.encode(value)
+            parts.insert(0, kind)
+            return parts
         return [bytes((kind[0] | WITH_CALLABLE,)), *self.encode((entry.travels, value))]
