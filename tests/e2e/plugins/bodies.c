@@ -33,7 +33,9 @@ static int wait_for_file(muster_task *task)
     const char *path;
     size_t size;
     int status = muster_arg_string(task, 0, &path, &size);
-    char *name = status == 0 ? strndup(path, size) : NULL;
+    char *name = status == 0 ? calloc(1, size + 1) : NULL; /* strndup() of AddressSanitizer reads beyond the end */
+    if (name)
+        memcpy(name, path, size);
     while (name && access(name, F_OK) != 0 && !muster_cancelled(task))
         usleep(1000);
     free(name);
