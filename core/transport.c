@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "core/clock.h"
+#include "core/company.h"
 #include "core/errors.h"
 #include "core/log.h"
 #include "core/nng_support.h"
@@ -44,11 +45,7 @@
 #define DIAL_LIMIT_NS (5 * NS_PER_S)     /* an attempt that takes longer is given up: the network may be back by now */
 #define GOODBYE_NS (500 * NS_PER_MS)     /* how long a stop waits for a coordinator that may not be there */
 #define HEADER_SLACK 64                  /* what NNG's own headers add to a frame */
-#define COMPANY_NS (500 * NS_PER_US)     /* how long messages wait for others that may go out with them */
-#define COMPANY_MESSAGES 512             /* not longer than until there are so many ... */
-#define COMPANY_BYTES (32 * 1024)        /* ... or so many bytes */
-#define COMPANY_ROUNDS 4                 /* rounds in a row without such messages end the watch for them */
-#define STREAM_MESSAGES 64               /* in a round: more will follow */
+#define COMPANY_BYTES (32 * 1024)        /* messages wait for others until there are so many bytes */
 
 /* A line's way to its one connection. */
 struct line {
@@ -83,10 +80,7 @@ struct transport {
     char push_url[URL_BYTES]; /* where it is dialled; empty until a WELCOME says it */
     uint64_t followed_ns;     /* when the session was opened whose push URL that is */
     nng_aio *push_now, *push_later;
-    bool waiting;    /* what gathers waits for company */
-    bool stream;     /* there were many messages in the last round */
-    unsigned asked;  /* transport_flush_later() in this round */
-    unsigned rounds; /* of the timer thread, COMPANY_NS apart, that are left: then nothing has waited for a while */
+    struct company company; /* of what gathers */
 
     pthread_cond_t quiet; /* signalled when a request has ended */
     pthread_t connector;
@@ -375,7 +369,7 @@ static bool push_small(const struct transport *transport)
 static void push_send(struct transport *transport, uint64_t now_ns)
 {
     struct bytes frame;
-    transport->waiting = false;
+    company_left(&transport->company);
     while (transport->push.state == LINE_UP && link_next_push(transport->link, now_ns, &frame)) {
         nng_msg *message = message_of(frame);
         if (!message) {
@@ -483,7 +477,7 @@ static void poll_answered(void *arg)
         pthread_cond_signal(&transport->quiet);
         uint64_t now_ns = clock_now_ns();
         push_follow(transport);
-        if (!transport->waiting || !push_small(transport))
+        if (transport->company.waiting == 0 || !push_small(transport))
             push_send(transport, now_ns);
         nng_msg *next = poll_next(transport, now_ns);
         timer_arm(transport);
@@ -496,20 +490,6 @@ static void poll_answered(void *arg)
 }
 
 /* --- time --------------------------------------------------------------------------------------------------------- */
-
-/* While messages are held back now and then, the thread looks after them by itself: to wake it for each would cost what
- * holding them back saves. */
-static void rounds_count(struct transport *transport, uint64_t now_ns)
-{
-    transport->stream = transport->asked >= STREAM_MESSAGES;
-    transport->asked = 0;
-    if (transport->waiting || transport->stream)
-        transport->rounds = COMPANY_ROUNDS;
-    else if (transport->rounds > 0)
-        transport->rounds--;
-    if (transport->rounds > 0)
-        transport->wake_ns = now_ns + COMPANY_NS;
-}
 
 static void dial_give_up(struct transport *transport)
 {
@@ -533,11 +513,11 @@ static void *timer_main(void *arg)
         transport->busy = true;
         link_tick(transport->link, now_ns);
         transport->busy = false;
-        transport->wake_ns = NEVER_NS;
-        rounds_count(transport, now_ns);
+        company_round(&transport->company, now_ns);
+        transport->wake_ns = transport->company.end_ns;
         transport_run(transport);
         /* A deadline that has passed waits for another thread to act: look again, but not at once. */
-        uint64_t pause_ns = transport->rounds > 0 ? COMPANY_NS : NS_PER_MS;
+        uint64_t pause_ns = transport->company.end_ns != NEVER_NS ? COMPANY_NS : NS_PER_MS;
         if (transport->wake_ns < now_ns + pause_ns)
             transport->wake_ns = now_ns + pause_ns;
         if (!transport->stopping)
@@ -559,17 +539,13 @@ void transport_flush(struct transport *transport)
 
 bool transport_flush_later(struct transport *transport, bool busy)
 {
-    transport->asked++;
-    if (transport->busy || !push_small(transport) || (!busy && !transport->stream)) {
-        transport_flush(transport);
-        return false;
-    }
-    transport->waiting = true;
-    if (transport->rounds == 0) {
-        transport->rounds = COMPANY_ROUNDS;
+    bool wake = false;
+    bool waits = !transport->busy && company_join(&transport->company, busy, &wake) && push_small(transport);
+    if (wake)
         pthread_cond_signal(&transport->wake);
-    }
-    return true;
+    if (!waits)
+        transport_flush(transport);
+    return waits;
 }
 
 static void conditions_init(struct transport *transport)
@@ -643,6 +619,7 @@ int transport_start(struct transport **out, const char *url, struct link *link, 
     transport->req.socket = (nng_socket)NNG_SOCKET_INITIALIZER;
     transport->req.pause_ns = transport->push.pause_ns = PAUSE_FIRST_NS;
     transport->wake_ns = transport->dial_until_ns = NEVER_NS;
+    company_init(&transport->company);
     conditions_init(transport);
     transport->url = bytes_dup_string(bytes_string(url));
     status = transport->url ? poll_open(transport) : error_memory();

@@ -22,9 +22,8 @@ int transport_start(struct transport **transport, const char *url, struct link *
 /* After link_send() or any other call into the link, mutex held: sends what can be sent now, arms the timer. From
  * inside a callback of the link it does nothing: everything is sent when the callbacks have run. */
 void transport_flush(struct transport *transport);
-/* The same for messages that nobody waits for yet: they may wait for company, half a millisecond at most, because a
- * frame costs as much as many messages. They do if the other side is `busy` with earlier ones, or if they are part of a
- * stream: so many in so short a time that more are sure to follow. True if they wait. Mutex held. */
+/* The same for messages that nobody waits for yet: they may wait for company (core/company.h), half a millisecond at
+ * most, also if the other side is `busy` with earlier ones. True if they wait. Mutex held. */
 bool transport_flush_later(struct transport *transport, bool busy);
 
 /* Mutex not held, and not from a callback. Closes the link if the owner has not (and waits half a second at most for

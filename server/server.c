@@ -26,6 +26,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "core/company.h"
 #include "core/errors.h"
 #include "core/hash.h"
 #include "core/log.h"
@@ -81,7 +82,8 @@ struct server {
     bool timer_started, stopping;
     atomic_int waiting; /* callbacks that wait for the mutex: the last of them flushes for all */
     int unflushed;
-    uint64_t armed_ns; /* the timer thread wakes at the latest then */
+    struct company company; /* of the messages of server_flush_later() */
+    uint64_t armed_ns;      /* the timer thread wakes at the latest then */
     uint64_t sweep_ns, sweep_again_ns;
 
     struct hub *hub;
@@ -128,7 +130,7 @@ static uint64_t server_deadline(const struct server *server)
         deadline = deadline_min(deadline, server->strangers->until_ns);
     if (server->sending)
         deadline = deadline_min(deadline, clock_now_ns() + SENDING_CHECK_NS);
-    return deadline_min(deadline, server->doors_ns);
+    return deadline_min(deadline, deadline_min(server->doors_ns, server->company.end_ns));
 }
 
 static void timer_arm(struct server *server)
@@ -143,8 +145,19 @@ static void timer_arm(struct server *server)
 void server_flush(struct server *server)
 {
     server->unflushed = 0;
+    company_left(&server->company);
     hub_flush(server->hub, clock_now_ns());
     timer_arm(server);
+}
+
+bool server_flush_later(struct server *server, bool busy)
+{
+    bool wake, waits = company_join(&server->company, busy, &wake);
+    if (!waits)
+        server_flush(server);
+    else if (wake)
+        timer_arm(server);
+    return waits;
 }
 
 /* Waits until the deadline or a signal, the mutex being let go. */
@@ -219,6 +232,8 @@ static void *timer_run(void *arg)
         strangers_check(server, now_ns);
         if (hub_deadline(server->hub) <= now_ns)
             hub_tick(server->hub, now_ns);
+        company_round(&server->company, now_ns);
+        company_left(&server->company);
         hub_flush(server->hub, clock_now_ns());
         sweep(server, now_ns);
     }
@@ -659,6 +674,7 @@ static struct server *server_new(const struct server_config *config)
         return NULL;
     server->config = *config;
     server->sweep_ns = server->sweep_again_ns = server->armed_ns = server->doors_ns = NEVER_NS;
+    company_init(&server->company);
     server->context_limit = 2 * config->hub.sessions + CONTEXTS_RECEIVING;
     pthread_mutex_init(&server->own_mutex, NULL);
     server->mutex = config->mutex ? config->mutex : &server->own_mutex;

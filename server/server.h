@@ -37,6 +37,8 @@ const char *server_push_url(const struct server *server, size_t index);
 /* With the mutex held: */
 struct hub *server_hub(struct server *server);
 void server_flush(struct server *server); /* after hub calls of one's own: answers polls, arms the timer */
+/* The same after messages that nobody waits for yet: see transport_flush_later(). */
+bool server_flush_later(struct server *server, bool busy);
 pthread_mutex_t *server_mutex(struct server *server);
 
 #endif

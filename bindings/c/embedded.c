@@ -178,9 +178,8 @@ static void flush(void *self)
 
 static bool flush_later(void *self, bool busy)
 {
-    (void)busy;
-    flush(self);
-    return false;
+    struct embedded *embedded = self;
+    return server_flush_later(embedded->server, busy);
 }
 
 static int finish(void *self, bool now)
