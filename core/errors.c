@@ -82,6 +82,7 @@ const char *muster_strerror(int status)
     case MUSTER_EWORKERS: return "no worker process could be started";
     case MUSTER_EINTERNAL: return "a bug in muster";
     case MUSTER_ENOOBJECT: return "there is no such shared object, or not any more";
+    case MUSTER_EBROKEN: return "the barrier is broken";
     default: return "an unknown status";
     }
 }

@@ -7,7 +7,14 @@
 #include "core/message.h"
 
 /* OBJECT_OPEN.kind */
-enum object_kind { OBJECT_QUEUE = 1, OBJECT_LOCK = 2, OBJECT_SEMAPHORE = 3, OBJECT_EVENT = 4, OBJECT_KINDS };
+enum object_kind {
+    OBJECT_QUEUE = 1,
+    OBJECT_LOCK = 2,
+    OBJECT_SEMAPHORE = 3,
+    OBJECT_EVENT = 4,
+    OBJECT_BARRIER = 5,
+    OBJECT_KINDS
+};
 
 /* OBJECT_OPEN.flags */
 enum object_open_flags { OBJECT_CREATE = 1, OBJECT_PERSISTENT = 2 };
@@ -24,7 +31,10 @@ enum lock_mode { LOCK_ALONE = 0, LOCK_SHARED = 1 };
 /* The data of the answer to LOCK_ASK, in the order of muster_lock_statistics. */
 #define LOCK_STATS_COUNT 5
 
-#define PERMITS_LIMIT INT32_MAX /* of a semaphore */
+/* The data of the answer to BARRIER_ASK, in the order of muster_barrier_statistics. */
+#define BARRIER_STATS_COUNT 3
+
+#define PERMITS_LIMIT INT32_MAX /* of a semaphore; parties of a barrier */
 
 /* QUEUE_ASK.what */
 enum queue_question {

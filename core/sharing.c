@@ -498,6 +498,28 @@ int sharing_event_set(struct sharing *sharing, struct shared *shared, struct sha
     return call_send(sharing, shared, call, &message, &message.event_set.call);
 }
 
+int sharing_barrier_wait(struct sharing *sharing, struct shared *shared, struct sharing_call *call)
+{
+    struct message message = {.type = MESSAGE_BARRIER_WAIT};
+    message.barrier_wait.object = shared->id;
+    return call_send(sharing, shared, call, &message, &message.barrier_wait.call);
+}
+
+int sharing_barrier_reset(struct sharing *sharing, struct shared *shared, struct sharing_call *call, bool broken)
+{
+    struct message message = {.type = MESSAGE_BARRIER_RESET};
+    message.barrier_reset.object = shared->id;
+    message.barrier_reset.broken = broken;
+    return call_send(sharing, shared, call, &message, &message.barrier_reset.call);
+}
+
+int sharing_barrier_ask(struct sharing *sharing, struct shared *shared, struct sharing_call *call)
+{
+    struct message message = {.type = MESSAGE_BARRIER_ASK};
+    message.barrier_ask.object = shared->id;
+    return call_send(sharing, shared, call, &message, &message.barrier_ask.call);
+}
+
 /* The lock is ours; given back if nobody waits for it any more, or there is no memory to know it. */
 static void lock_granted(struct sharing *sharing, struct sharing_call *call)
 {

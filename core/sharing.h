@@ -126,6 +126,10 @@ int sharing_wait(struct sharing *sharing, struct shared *shared, struct sharing_
 /* The same for an event, and setting or clearing it. */
 int sharing_event_wait(struct sharing *sharing, struct shared *shared, struct sharing_call *call, bool no_wait);
 int sharing_event_set(struct sharing *sharing, struct shared *shared, struct sharing_call *call, bool set);
+/* The answer's number says which of the parties this is. */
+int sharing_barrier_wait(struct sharing *sharing, struct shared *shared, struct sharing_call *call);
+int sharing_barrier_reset(struct sharing *sharing, struct shared *shared, struct sharing_call *call, bool broken);
+int sharing_barrier_ask(struct sharing *sharing, struct shared *shared, struct sharing_call *call);
 /* The answer's number is how many were woken. */
 int sharing_notify(struct sharing *sharing, struct shared *shared, struct sharing_call *call, uint64_t owner,
                    uint64_t condition, uint64_t count);

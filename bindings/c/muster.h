@@ -82,7 +82,8 @@ enum muster_status {
     MUSTER_EENCODING = -19,  /* the bytes are not well-formed msgpack */
     MUSTER_EWORKERS = -20,   /* no worker process could be started */
     MUSTER_EINTERNAL = -21,  /* a bug in muster */
-    MUSTER_ENOOBJECT = -22   /* there is no such shared object, or not any more */
+    MUSTER_ENOOBJECT = -22,  /* there is no such shared object, or not any more */
+    MUSTER_EBROKEN = -23     /* the barrier is broken */
 };
 
 /* The sentence for a status; static storage. */
@@ -535,6 +536,33 @@ MUSTER_API int muster_event_set(muster_event *event);   /* everybody who waits g
 MUSTER_API int muster_event_clear(muster_event *event);
 /* 0: it is set. EAGAIN (time-out 0): it is not; ETIMEDOUT. */
 MUSTER_API int muster_event_wait(muster_event *event, double timeout);
+
+/* Barriers: so many parties wait until all of them are there, again and again. */
+typedef struct muster_barrier muster_barrier;
+
+typedef struct muster_barrier_options {
+    bool persistent, existing;
+    double connect_timeout;
+} muster_barrier_options;
+
+/* For so many parties, if it is made. */
+MUSTER_API int muster_barrier_open(muster_barrier **barrier, muster_pool *pool, const char *name, size_t parties,
+                                   const muster_barrier_options *options);
+MUSTER_API int muster_barrier_open_id(muster_barrier **barrier, muster_pool *pool, uint64_t id);
+MUSTER_API uint64_t muster_barrier_id(const muster_barrier *barrier);
+MUSTER_API void muster_barrier_free(muster_barrier *barrier); /* NULL is allowed */
+
+/* Waits for the others; *index (may be NULL) is another number from 0 for each party. ETIMEDOUT, which breaks the
+ * barrier; EBROKEN: somebody else has, by a time-out, muster_barrier_abort() or its death. */
+MUSTER_API int muster_barrier_wait(muster_barrier *barrier, double timeout, size_t *index);
+MUSTER_API int muster_barrier_reset(muster_barrier *barrier); /* EBROKEN for who waits; then it is as new */
+MUSTER_API int muster_barrier_abort(muster_barrier *barrier); /* EBROKEN for all, until it is reset */
+
+typedef struct muster_barrier_statistics {
+    uint64_t parties, waiting;
+    bool broken;
+} muster_barrier_statistics;
+MUSTER_API int muster_barrier_stats(muster_barrier *barrier, muster_barrier_statistics *statistics);
 
 /* --- the worker's half -------------------------------------------------------------------------------------------- */
 

@@ -7,6 +7,7 @@
  *   queue.c      queues
  *   lock.c       locks with their conditions, and semaphores
  *   event.c      events
+ *   barrier.c    barriers
  *
  * Who owns what: the registry owns objects and users, a user its references and waiters. A reference is one session's
  * use of one object, and holds all that the session has of it. An object lives while it has references, or is
@@ -167,6 +168,13 @@ struct event {
     size_t waiting;
 };
 
+struct barrier {
+    uint64_t parties;
+    bool broken;
+    struct waiter *waiters; /* fewer than there are parties, and none while it is broken */
+    size_t waiting;
+};
+
 struct object {
     UT_hash_handle hh;      /* by id */
     UT_hash_handle by_name; /* if it has a name */
@@ -183,6 +191,7 @@ struct object {
         struct queue queue;
         struct lock lock;
         struct event event;
+        struct barrier barrier;
     };
 };
 
@@ -206,7 +215,7 @@ struct object_class {
     void (*status)(const struct object *object, struct json *json);
     const char *(*check)(const struct object *object, struct registry_counts *sums);
 };
-extern const struct object_class queue_class, lock_class, semaphore_class, event_class;
+extern const struct object_class queue_class, lock_class, semaphore_class, event_class, barrier_class;
 
 struct registry {
     struct registry_config config;

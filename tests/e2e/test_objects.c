@@ -552,6 +552,46 @@ static void an_event_lets_those_go_on_who_wait(void **state)
     stop(musterd, SIGTERM);
 }
 
+static void *wait_at_barrier(void *barrier)
+{
+    return (void *)(intptr_t)muster_barrier_wait(barrier, WAIT_S, NULL);
+}
+
+static void parties_of_a_barrier_go_on_together_or_learn_that_it_is_broken(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    void *status;
+    size_t index;
+    muster_barrier_statistics statistics = {0};
+    pid_t musterd = start_musterd("m");
+    muster_pool *a = open_pool(url_of("m"), NULL), *b = open_pool(url_of("m"), NULL);
+    muster_barrier *mine, *theirs;
+    assert_int_equal(muster_barrier_open(&mine, a, "two", 2, NULL), 0);
+    assert_int_equal(muster_barrier_open(&theirs, b, "two", 2, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, wait_at_barrier, mine), 0);
+    wait_until(muster_barrier_stats(theirs, &statistics) == 0 && statistics.waiting == 1);
+    assert_int_equal(muster_barrier_wait(theirs, WAIT_S, &index), 0);
+    assert_int_equal(index, 1);
+    pthread_join(thread, &status);
+    assert_int_equal((intptr_t)status, 0);
+    assert_int_equal(muster_barrier_wait(mine, 0.01, NULL), MUSTER_ETIMEDOUT);
+    assert_int_equal(muster_barrier_wait(theirs, WAIT_S, NULL), MUSTER_EBROKEN);
+    assert_int_equal(muster_barrier_reset(mine), 0);
+    assert_int_equal(muster_barrier_wait(mine, 0, NULL), MUSTER_ETIMEDOUT);
+    assert_int_equal(muster_barrier_reset(mine), 0);
+    assert_int_equal(pthread_create(&thread, NULL, wait_at_barrier, mine), 0);
+    wait_until(muster_barrier_stats(theirs, &statistics) == 0 && statistics.waiting == 1);
+    assert_int_equal(muster_barrier_abort(theirs), 0);
+    pthread_join(thread, &status);
+    assert_int_equal((intptr_t)status, MUSTER_EBROKEN);
+    muster_barrier_free(mine);
+    muster_barrier_free(theirs);
+    muster_pool_free(a);
+    muster_pool_free(b);
+    stop(musterd, SIGTERM);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -574,6 +614,7 @@ int main(void)
         E2E_TEST(semaphores_count),
         E2E_TEST(who_waits_for_a_condition_goes_on_when_it_is_notified),
         E2E_TEST(an_event_lets_those_go_on_who_wait),
+        E2E_TEST(parties_of_a_barrier_go_on_together_or_learn_that_it_is_broken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,9 +11,9 @@
 
 #include <stdlib.h>
 
-#define LOCKS 4 /* two locks, a semaphore, an event */
+#define LOCKS 5 /* two locks, a semaphore, an event, a barrier */
 
-static const char *const names[LOCKS] = {"lock", "shared", "permits", "event"};
+static const char *const names[LOCKS] = {"lock", "shared", "permits", "event", "barrier"};
 
 struct acquiring {
     struct sharing_call call; /* first */
@@ -102,7 +102,8 @@ void locks_done(struct sharing_call *call)
     int status = call->status;
     sim_trace(world, "client %u: %s %s: %d, %llu", process->id, acquiring->what == DO_OPEN ? "open" : "call on",
               names[acquiring->lock], status, (unsigned long long)call->number);
-    if (status != 0 && status != MUSTER_ELOST && status != MUSTER_ETIMEDOUT && status != MUSTER_EAGAIN)
+    if (status != 0 && status != MUSTER_ELOST && status != MUSTER_ETIMEDOUT && status != MUSTER_EAGAIN &&
+        status != MUSTER_EBROKEN)
         sim_violate(world, "calls end", "a call on a lock ended with %d: %s", status, call->text ? call->text : "");
     process->locker->pending[acquiring->lock] = NULL;
     if (status == 0 && acquiring->what == DO_OPEN)
@@ -138,9 +139,11 @@ static void sent(struct process *process, unsigned lock, int status)
 
 static void act_open(struct process *process, unsigned lock)
 {
-    static const uint64_t kinds[LOCKS] = {OBJECT_LOCK, OBJECT_LOCK, OBJECT_SEMAPHORE, OBJECT_EVENT};
-    struct message_object_open open = {
-        .kind = kinds[lock], .name = bytes_string(names[lock]), .flags = OBJECT_CREATE, .first = lock == 2 ? 2 : 0};
+    static const uint64_t kinds[LOCKS] = {OBJECT_LOCK, OBJECT_LOCK, OBJECT_SEMAPHORE, OBJECT_EVENT, OBJECT_BARRIER};
+    struct message_object_open open = {.kind = kinds[lock],
+                                       .name = bytes_string(names[lock]),
+                                       .flags = OBJECT_CREATE,
+                                       .first = lock == 2 || lock == 4 ? 2 : 0};
     struct acquiring *acquiring = acquiring_new(process, lock);
     acquiring->what = DO_OPEN;
     sent(process, lock, sharing_open(process->sharing, &acquiring->call, &open));
@@ -202,6 +205,20 @@ static void act_event(struct process *process, unsigned lock)
         sent(process, lock, sharing_event_set(process->sharing, event, &acquiring->call, sim_chance(world, 50)));
 }
 
+static void act_barrier(struct process *process, unsigned lock)
+{
+    struct world *world = process->world;
+    struct shared *barrier = process->locker->locks[lock];
+    struct acquiring *acquiring = acquiring_new(process, lock);
+    acquiring->what = DO_OTHER;
+    if (sim_chance(world, 30))
+        acquiring->withdraw_ns = world->now_ns + sim_random(world, 2 * NS_PER_S);
+    if (sim_chance(world, 80))
+        sent(process, lock, sharing_barrier_wait(process->sharing, barrier, &acquiring->call));
+    else
+        sent(process, lock, sharing_barrier_reset(process->sharing, barrier, &acquiring->call, sim_chance(world, 10)));
+}
+
 static void act_release(struct process *process, unsigned lock)
 {
     struct locker *locker = process->locker;
@@ -244,6 +261,8 @@ static void act(struct process *process, unsigned lock)
     } else if (sim_chance(world, 60)) {
         if (lock == 3)
             act_event(process, lock);
+        else if (lock == 4)
+            act_barrier(process, lock);
         else
             act_acquire(process, lock);
     } else if (sim_chance(world, 5)) {

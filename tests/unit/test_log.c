@@ -134,10 +134,10 @@ static void each_thread_has_its_own_detail(void **state)
 static void every_status_has_a_sentence(void **state)
 {
     (void)state;
-    for (int status = MUSTER_ENOOBJECT; status <= 0; status++)
-        for (int other = MUSTER_ENOOBJECT; other < status; other++)
+    for (int status = MUSTER_EBROKEN; status <= 0; status++)
+        for (int other = MUSTER_EBROKEN; other < status; other++)
             assert_string_not_equal(muster_strerror(status), muster_strerror(other));
-    assert_string_equal(muster_strerror(1), muster_strerror(MUSTER_ENOOBJECT - 1));
+    assert_string_equal(muster_strerror(1), muster_strerror(MUSTER_EBROKEN - 1));
 }
 
 static uint64_t fixed_time(void)

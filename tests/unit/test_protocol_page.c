@@ -254,7 +254,7 @@ static void the_statuses_are_those_of_the_header(void **state)
     }
     fclose(header);
     buffer_free(&text);
-    assert_int_equal(statuses, -MUSTER_ENOOBJECT);
+    assert_int_equal(statuses, -MUSTER_EBROKEN);
 }
 
 int main(void)
