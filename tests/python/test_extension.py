@@ -551,6 +551,14 @@ def swallow(task, parts):
     return [b"in vain"]
 
 
+def refuse_to_stop(task, parts):
+    while True:
+        try:
+            time.sleep(60)
+        except _muster.TaskStopped:
+            pass
+
+
 def give_notes(task, parts):
     given = list(notes)
     notes.clear()
@@ -731,7 +739,7 @@ def test_a_task_is_told_to_stop_once_and_what_follows_is_left_alone(python: Pool
 
 def test_a_python_task_that_cannot_be_stopped_is_killed(python: Pool) -> None:
     [pid] = ask(python, b"pid")
-    failure = ask(python, b"swallow", time_limit=0.05, grace=0.05)
+    failure = ask(python, b"refuse_to_stop", time_limit=0.05, grace=0.05)
     assert failure[0] == _muster.ETIMEDOUT
     assert ask(python, b"pid") != [pid]
 
