@@ -14,8 +14,9 @@ protocol 5.
 
 Functions that go by value do not take their globals along as a copy. They name them, by the module, and the worker
 looks them up: the module itself if it can be imported there, or else one namespace that all functions of this module
-and this client share. A global that the client sent is replaced when it sends another; one that the worker has set
-itself, in an initializer, say, stays.
+and this client share. With them go globals that the worker cannot have: of a main module those that it binds only when
+it is the program itself, of a module that cannot be imported all that they use. A global that the client sent is
+replaced when it sends another; one that the worker has set itself, in an initializer, say, stays.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ import pickle
 import sys
 import types
 from multiprocessing import process
+
+from muster import bound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,9 +128,36 @@ def main_module(ship: bool = False) -> Main | None:
     return Main(name, path, source)
 
 
-def _in_main_file(function: Any) -> bool:
+def _in_main_file(function: Any, name: str) -> bool:
     code = getattr(function, "__code__", None)
-    return main_module() is not None and not (code and code.co_filename.startswith("<"))
+    if code and code.co_filename.startswith("<"):
+        return False
+    main = main_module()
+    return main is not None and _has_in_worker(main, name.partition(".")[0])
+
+
+def _has_in_worker(main: Main, name: str) -> bool:
+    """Does the main module bind this name also where it is not the program that was started?"""
+    names = bound.names(main.path)
+    return names is None or name in names
+
+
+def _only_here(sent: dict[str, Any]) -> dict[str, Any]:
+    """Those of the main module's globals that it does not bind in a worker, as far as they can be pickled."""
+    main = main_module()
+    if main is None:
+        return {}
+    return {name: value for name, value in sent.items() if not _has_in_worker(main, name) and _can_travel(value)}
+
+
+def _can_travel(value: Any) -> bool:
+    if isinstance(value, _ATOMS):
+        return True
+    try:
+        value_pickler(io.BytesIO()).dump(value)
+    except Exception:
+        return False
+    return True
 
 
 # --- by reference -----------------------------------------------------------------------------------------------------
@@ -158,7 +188,7 @@ def reference(function: Any) -> tuple[str, str] | None:
         return None
     if module in ("__main__", "__mp_main__"):
         module = "__main__"
-        if not _in_main_file(function):
+        if not _in_main_file(function, name):
             return None
     elif getattr(found, "__spec__", None) is None or _goes_by_value(module):
         return None
@@ -295,7 +325,8 @@ def _make_pickler_class() -> Any:
             state = cloudpickle._function_getstate(function)
             sent = state[1]["__globals__"]
             if space.importable:
-                state[1]["__globals__"] = sent = {}
+                sent = _only_here(sent) if space.name in ("__main__", "__mp_main__") else {}
+                state[1]["__globals__"] = sent
             cells = tuple(_content(cell) for cell in function.__closure__ or ())
             seen = _Seen(function, cells, sent)
             self.seen.append(seen)
