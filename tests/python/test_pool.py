@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import unittest
+import unittest.mock
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -134,11 +135,17 @@ class Calls(Shared):
         count = multiprocessing.pool.BATCH_CALLS + 10
         self.assertEqual(self.pool.map(square, range(count), 1), [i * i for i in range(count)])
 
+    def test_automatic_chunks_are_many_so_that_their_results_may_be_large(self) -> None:
+        before = self.pool.stats()["submitted"]
+        self.assertEqual(self.pool.map(len, self.pool.map(bytes, [1 << 20] * 100)), [1 << 20] * 100)
+        self.assertGreaterEqual(self.pool.stats()["submitted"] - before, 2 * 50)
+
     def test_automatic_chunks_of_large_items_are_small(self) -> None:
         before = self.pool.stats()["submitted"]
-        items = [bytes([i]) * (1 << 20) for i in range(40)]
-        self.assertEqual(self.pool.map(len, items), [1 << 20] * 40)
-        self.assertGreater(self.pool.stats()["submitted"] - before, 2 * multiprocessing.pool.CHUNKS_PER_WORKER)
+        items = [bytes([i % 256]) * 10_000 for i in range(640)]
+        with unittest.mock.patch.object(multiprocessing.pool, "CHUNK_BYTES", 50_000):
+            self.assertEqual(self.pool.map(len, items), [10_000] * 640)
+        self.assertGreater(self.pool.stats()["submitted"] - before, 100)
 
     def test_chunksize_must_be_positive(self) -> None:
         for call in (self.pool.map, self.pool.imap, self.pool.imap_unordered):

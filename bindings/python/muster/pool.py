@@ -33,7 +33,7 @@ __all__ = ["AsyncResult", "Error", "IMapIterator", "MapResult", "Pool", "TaskErr
 
 INIT, RUN, CLOSE, TERMINATE = "INIT", "RUN", "CLOSE", "TERMINATE"
 
-CHUNKS_PER_WORKER = 4
+CHUNKS_PER_WORKER, CHUNKS_LEAST = 4, 64  # of a map: many, so that the results of one do not exceed a payload's limit
 CHUNK_BYTES = 4 << 20  # of arguments, beyond which the automatic choice does not go
 BATCH_CALLS, BATCH_BYTES = 4096, 4 << 20  # handed to C at a time
 PRIORITY_MAX = 1000
@@ -523,7 +523,7 @@ class Pool:
             return result
         automatic = chunksize is None
         if chunksize is None:
-            chunksize = -(-len(items) // (self._width() * CHUNKS_PER_WORKER))
+            chunksize = -(-len(items) // max(self._width() * CHUNKS_PER_WORKER, CHUNKS_LEAST))
         bar = output.progress_bar(len(items), name=entry.name) if progress else None
         try:
             self._submit_chunks(result, entry, kind, items, chunksize, automatic, options, bar)
