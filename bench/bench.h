@@ -4,8 +4,8 @@
  * A benchmark is a table of lines in groups (lines.c). One process, the driver (main.c, runner.c), starts one more
  * process for each line of a group, the runner, and asks the runners in turn for one sample each, again and again: so
  * muster and its peers are measured in the same minutes of the same machine, and a ratio means something even where
- * the figures themselves wander. A runner is this program again (measure.c) or a Python script (peers/pool.py); both
- * speak the same few words on standard input and output:
+ * the figures themselves wander. A runner is this program again (measure.c) or a Python script (peers/pool.py,
+ * peers/package.py); all speak the same few words on standard input and output:
  *
  *     runner: ready | missing REASON | failed REASON        once, after everything it needs has been started
  *     driver: sample                                        as often as there are repetitions
@@ -88,6 +88,9 @@ int measure_main(const char *line_name, const char *directory);
 
 /* A helper's main(): the role named argv[0] with its arguments. */
 int role_main(int argc, char **argv);
+
+/* A line that is measured by peers/package.py, in the Python environment that has the package muster. */
+extern const struct bench_kind python_package_kind;
 
 extern const struct bench_kind raw_socket_kind;
 extern const struct bench_kind raw_reqrep_kind;

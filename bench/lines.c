@@ -10,6 +10,10 @@ const struct bench_group bench_groups[] = {
     {"idle", "a thousand peers that are connected and do nothing: bytes each, CPU of musterd"},
     {"commands", "one process for each item, two at a time"},
     {"open", "two workers started, until the first result"},
+    {"python", "calls of a no-op from Python, two workers: muster beside multiprocessing.Pool"},
+    {"python-arrays", "an 8 MiB NumPy array as argument and as result, one call at a time"},
+    {"python-around", "a no-op by concurrent.futures, and by joblib in batches of one: muster beside the others' own"},
+    {"python-open", "Pool(2) opened, until the first result, in a new process; and the memory (PSS) of an idle worker"},
     {"uneven", "one task of 1 s among a thousand of 1 and 10 ms: time divided by the best possible finish"},
 };
 const size_t bench_group_count = sizeof bench_groups / sizeof *bench_groups;
@@ -84,6 +88,35 @@ const struct bench_line bench_lines[] = {
     {"open", "python-spawn", "ms", NULL, "spawn", 0, NULL, {{0}}},
     {"open", "muster-local", "ms", &muster_open_kind, NULL, 0, "<= 40",
      {{"python-fork", NULL}, {"python-spawn", NULL}}},
+
+    {"python", "pool-apply", "us", &python_package_kind, "standard apply", 0, NULL, {{0}}},
+    {"python", "muster-apply", "us", &python_package_kind, "muster apply", 0, NULL, {{"pool-apply", "<= 0.7"}}},
+    {"python", "pool-apply-async", "k/s", &python_package_kind, "standard apply-async", 0, NULL, {{0}}},
+    {"python", "muster-apply-async", "k/s", &python_package_kind, "muster apply-async", 0, NULL,
+     {{"pool-apply-async", ">= 4"}}},
+    {"python", "pool-map-chunk-1", "k/s", &python_package_kind, "standard map-1", 0, NULL, {{0}}},
+    {"python", "muster-map-chunk-1", "k/s", &python_package_kind, "muster map-1", 0, NULL,
+     {{"pool-map-chunk-1", ">= 4"}}},
+    {"python", "pool-map", "k/s", &python_package_kind, "standard map", 0, NULL, {{0}}},
+    {"python", "muster-map", "k/s", &python_package_kind, "muster map", 0, NULL, {{"pool-map", ">= 1"}}},
+    {"python", "pool-imap", "k/s", &python_package_kind, "standard imap", 0, NULL, {{0}}},
+    {"python", "muster-imap", "k/s", &python_package_kind, "muster imap", 0, NULL, {{"pool-imap", ">= 4"}}},
+
+    {"python-arrays", "pool", "GB/s", &python_package_kind, "standard array", 0, NULL, {{0}}},
+    {"python-arrays", "muster", "GB/s", &python_package_kind, "muster array", 0, NULL, {{"pool", ">= 5"}}},
+
+    {"python-around", "futures", "k/s", &python_package_kind, "standard submit", 0, NULL, {{0}}},
+    {"python-around", "muster-futures", "k/s", &python_package_kind, "muster submit", 0, NULL,
+     {{"futures", ">= 8"}}},
+    {"python-around", "joblib-loky", "k/s", &python_package_kind, "standard joblib", 0, NULL, {{0}}},
+    {"python-around", "joblib-muster", "k/s", &python_package_kind, "muster joblib", 0, NULL,
+     {{"joblib-loky", ">= 10"}}},
+
+    {"python-open", "forkserver", "ms", &python_package_kind, "standard open", 0, NULL, {{0}}},
+    {"python-open", "muster", "ms", &python_package_kind, "muster open", 0, NULL, {{"forkserver", "<= 1"}}},
+    {"python-open", "forkserver-memory", "KiB each", &python_package_kind, "standard memory", 0, NULL, {{0}}},
+    {"python-open", "muster-memory", "KiB each", &python_package_kind, "muster memory", 0, NULL,
+     {{"forkserver-memory", "<= 1.2"}}},
 
     {"uneven", "python-middle", "times", NULL, "uneven-middle", 0, NULL, {{0}}},
     {"uneven", "python-last", "times", NULL, "uneven-last", 0, NULL, {{0}}},

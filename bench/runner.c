@@ -70,6 +70,27 @@ static const char *expect(struct runner *runner, const char *word, char *line, s
     return NULL;
 }
 
+const struct bench_kind python_package_kind = {0};
+
+/* What runs a line that is not measured by this program: the script, and the interpreter in `python`. False: none, and
+ * the runner says so. */
+static bool find_script(struct runner *runner, char *python, size_t size, const char **script)
+{
+    if (runner->line->kind == &python_package_kind) {
+        *script = MUSTER_SOURCE_DIR "/bench/peers/package.py";
+        snprintf(python, size, "%s", MUSTER_BENCH_PYTHON);
+        if (access(python, X_OK) == 0)
+            return true;
+        fail(runner, BENCH_MISSING, "there is no environment with the Python package (make bench makes it)");
+        return false;
+    }
+    *script = MUSTER_SOURCE_DIR "/bench/peers/pool.py";
+    if (runner_python(python, size))
+        return true;
+    fail(runner, BENCH_MISSING, "python3 is not installed (apt install python3)");
+    return false;
+}
+
 void runner_open(struct runner *runner, const struct bench_line *line)
 {
     *runner = (struct runner){.line = line, .status = BENCH_FAILED};
@@ -83,13 +104,13 @@ void runner_open(struct runner *runner, const struct bench_line *line)
     snprintf(name, sizeof name, "%s/%s", line->group, line->name);
     snprintf(error_path, sizeof error_path, "%s/stderr", runner->directory);
     char *self[] = {"/proc/self/exe", "--measure", name, runner->directory, NULL};
-    char *script[] = {python, MUSTER_SOURCE_DIR "/bench/peers/pool.py", (char *)line->argument, NULL};
-    if (!line->kind && !runner_python(python, sizeof python)) {
-        fail(runner, BENCH_MISSING, "python3 is not installed (apt install python3)");
+    const char *path = NULL;
+    bool scripted = !line->kind || line->kind == &python_package_kind;
+    if (scripted && !find_script(runner, python, sizeof python, &path))
         return;
-    }
+    char *script[] = {python, (char *)path, (char *)line->argument, NULL};
     int flags = HELPER_INPUT | HELPER_OUTPUT | HELPER_GROUP;
-    if (helper_start(&runner->helper, line->kind ? self : script, flags, error_path) != 0) {
+    if (helper_start(&runner->helper, scripted ? script : self, flags, error_path) != 0) {
         fail(runner, BENCH_FAILED, strerror(errno));
         return;
     }
