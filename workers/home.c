@@ -132,6 +132,11 @@ static void on_lost(void *arg, const char *reason)
     renew();
 }
 
+static void on_closed(void *arg)
+{
+    worker_link_events.closed(arg);
+}
+
 static void on_failed(void *arg, int status, const char *reason)
 {
     worker_link_events.failed(arg, status, reason);
@@ -140,4 +145,4 @@ static void on_failed(void *arg, int status, const char *reason)
 }
 
 const struct link_events worker_home_link_events = {
-    .open = on_open, .message = on_message, .lost = on_lost, .failed = on_failed};
+    .open = on_open, .message = on_message, .lost = on_lost, .closed = on_closed, .failed = on_failed};

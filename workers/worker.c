@@ -639,10 +639,18 @@ static void worker_lost(void *arg, const char *reason)
         tell_ready(worker);
 }
 
+static void worker_closed(void *arg)
+{
+    tell_ready(arg);
+}
+
 static void worker_failed(void *arg, int status, const char *reason)
 {
     give_up(arg, status, reason);
 }
 
-const struct link_events worker_link_events = {
-    .open = worker_open, .message = worker_message, .lost = worker_lost, .failed = worker_failed};
+const struct link_events worker_link_events = {.open = worker_open,
+                                               .message = worker_message,
+                                               .lost = worker_lost,
+                                               .closed = worker_closed,
+                                               .failed = worker_failed};

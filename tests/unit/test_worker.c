@@ -653,9 +653,12 @@ static void draining_gives_back_what_has_not_started(void **state)
     settle(world, 1);
     tell(world, (struct message){.type = MESSAGE_DISMISS});
     assert_false(worker_over(world->worker)); /* the goodbye is not delivered yet */
+    unsigned ready = world->ready;
     session_free(&world->link.session);
     world->link.state = LINK_CLOSED;
+    worker_link_events.closed(world->worker);
     assert_true(worker_over(world->worker));
+    assert_true(world->ready > ready); /* nobody has to look again and again */
 }
 
 static void draining_without_a_coordinator_waits_only_for_outcomes(void **state)
