@@ -9,7 +9,7 @@ import unittest
 from typing import Any
 
 import muster
-from muster import context
+from muster import AS_THEY_ARE, MISSING, context
 
 LONG = 60.0
 
@@ -28,7 +28,7 @@ class Names(unittest.TestCase):
                 self.assertIn(name, dir(muster))
 
     def test_what_can_be_had_as_it_is(self) -> None:
-        for name in context.AS_THEY_ARE:
+        for name in AS_THEY_ARE:
             self.assertEqual(getattr(muster, name), getattr(standard, name))
         self.assertEqual(muster.cpu_count(), standard.cpu_count())
         self.assertIs(muster.current_process(), standard.current_process())
@@ -36,7 +36,7 @@ class Names(unittest.TestCase):
         muster.freeze_support()
 
     def test_what_is_not_there_says_so_when_it_is_used(self) -> None:
-        for name in context.MISSING:
+        for name in MISSING:
             missing = getattr(muster, name)
             with self.assertRaisesRegex(NotImplementedError, f"muster has no {name}"):
                 missing()

@@ -71,6 +71,47 @@ _MODULES = (
     "tasks",
     "worker",
 )
+# What the standard module has and can be had as it is, and what it has and is missing here.
+AS_THEY_ARE = (
+    "AuthenticationError",
+    "BufferTooShort",
+    "ProcessError",
+    "TimeoutError",
+    "active_children",
+    "allow_connection_pickling",
+    "cpu_count",
+    "current_process",
+    "freeze_support",
+    "get_all_start_methods",
+    "get_logger",
+    "get_start_method",
+    "log_to_stderr",
+    "parent_process",
+    "set_executable",
+    "set_forkserver_preload",
+    "set_start_method",
+)
+
+MISSING = (
+    "Array",
+    "Barrier",
+    "BoundedSemaphore",
+    "Condition",
+    "Event",
+    "JoinableQueue",
+    "Lock",
+    "Manager",
+    "Pipe",
+    "Process",
+    "Queue",
+    "RLock",
+    "RawArray",
+    "RawValue",
+    "Semaphore",
+    "SimpleQueue",
+    "Value",
+)
+
 _STANDARD_MODULES = ("connection", "dummy", "shared_memory", "util")
 
 __all__ = [
@@ -110,20 +151,15 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"multiprocessing.{name}")
     elif name == "__version__":
         return importlib.import_module("muster._muster").VERSION
-    elif name.startswith("_"):
-        raise AttributeError(f"module 'muster' has no attribute {name!r}")
+    elif name in AS_THEY_ARE:
+        value = getattr(importlib.import_module("multiprocessing"), name)
+    elif name in MISSING:
+        value = importlib.import_module("muster.context").missing(name)
     else:
-        context = importlib.import_module("muster.context")
-        if name in context.AS_THEY_ARE:
-            value = getattr(importlib.import_module("multiprocessing"), name)
-        elif name in context.MISSING:
-            value = context.missing(name)
-        else:
-            raise AttributeError(f"module 'muster' has no attribute {name!r}")
+        raise AttributeError(f"module 'muster' has no attribute {name!r}")
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    context = importlib.import_module("muster.context")
-    return sorted({*globals(), *__all__, *_PLACES, *_MODULES, *context.AS_THEY_ARE, *context.MISSING})
+    return sorted({*globals(), *__all__, *_PLACES, *_MODULES, *AS_THEY_ARE, *MISSING})

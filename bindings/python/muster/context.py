@@ -6,48 +6,7 @@ from __future__ import annotations
 import multiprocessing
 from typing import Any
 
-from muster import pool
-
-# What the standard module has and can be had as it is.
-AS_THEY_ARE = (
-    "AuthenticationError",
-    "BufferTooShort",
-    "ProcessError",
-    "TimeoutError",
-    "active_children",
-    "allow_connection_pickling",
-    "cpu_count",
-    "current_process",
-    "freeze_support",
-    "get_all_start_methods",
-    "get_logger",
-    "get_start_method",
-    "log_to_stderr",
-    "parent_process",
-    "set_executable",
-    "set_forkserver_preload",
-    "set_start_method",
-)
-
-MISSING = (
-    "Array",
-    "Barrier",
-    "BoundedSemaphore",
-    "Condition",
-    "Event",
-    "JoinableQueue",
-    "Lock",
-    "Manager",
-    "Pipe",
-    "Process",
-    "Queue",
-    "RLock",
-    "RawArray",
-    "RawValue",
-    "Semaphore",
-    "SimpleQueue",
-    "Value",
-)
+from muster import AS_THEY_ARE, MISSING, pool
 
 
 class _Missing:

@@ -29,8 +29,6 @@ import sys
 import types
 from multiprocessing import process
 
-from muster import bound
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -138,6 +136,8 @@ def _in_main_file(function: Any, name: str) -> bool:
 
 def _has_in_worker(main: Main, name: str) -> bool:
     """Does the main module bind this name also where it is not the program that was started?"""
+    from muster import bound  # which a worker seldom needs
+
     names = bound.names(main.path)
     return names is None or name in names
 
