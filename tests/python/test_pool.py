@@ -208,6 +208,50 @@ class Calls(Shared):
             self.pool.apply(square, (self.pool,))
 
 
+def keep(array: Any) -> int:
+    global setting
+    setting = array
+    return int(array.sum())
+
+
+class Arrays(Shared):
+    """What travels beside its pickle."""
+
+    def setUp(self) -> None:
+        try:
+            import numpy
+        except ImportError:
+            self.skipTest("numpy is not installed")
+        self.numpy = numpy
+
+    def test_arrays_go_and_come_back(self) -> None:
+        numpy = self.numpy
+        base = numpy.arange(1 << 18, dtype="f8").reshape(512, 512)
+        for array in (base, base.T, base[::3, ::5], base[:4, :4], numpy.zeros(0), numpy.asfortranarray(base)):
+            back = self.pool.apply(operator.neg, (array,))
+            self.assertTrue((back == -array).all())
+            back += 1  # it is ours
+        self.assertTrue(
+            all((a == b).all() for a, b in zip(self.pool.map(operator.pos, [base, base.T]), [base, base.T]))
+        )
+        self.assertEqual([array.sum() for array in self.pool.imap(numpy.ones, [1 << 16] * 20)], [1 << 16] * 20)
+
+    def test_what_a_task_keeps_of_its_arguments_stays(self) -> None:
+        with multiprocessing.Pool(1) as pool:
+            total = pool.apply(keep, (self.numpy.arange(1 << 18),))
+            for _ in range(5):
+                pool.apply(len, (bytes(1 << 21),))
+            self.assertEqual(pool.apply(lambda: int(setting.sum())), total)
+
+    def test_a_result_outlives_its_pool(self) -> None:
+        with multiprocessing.Pool(1) as pool:
+            array = pool.apply(self.numpy.ones, (1 << 20,))
+        pool.join()
+        del pool
+        gc.collect()
+        self.assertEqual(array.sum(), 1 << 20)
+
+
 class Iterating(Shared):
     def test_imap(self) -> None:
         for source in (range(2000), list(range(2000)), numbers(2000), iter(range(2000))):
