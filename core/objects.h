@@ -13,14 +13,18 @@ enum object_kind {
     OBJECT_SEMAPHORE = 3,
     OBJECT_EVENT = 4,
     OBJECT_BARRIER = 5,
+    OBJECT_COUNTER = 6,
     OBJECT_KINDS
 };
 
 /* OBJECT_OPEN.flags */
 enum object_open_flags { OBJECT_CREATE = 1, OBJECT_PERSISTENT = 2 };
 
-/* QUEUE_PUT.flags, QUEUE_GET.flags, LOCK_ACQUIRE.flags, EVENT_WAIT.flags */
+/* QUEUE_PUT.flags, QUEUE_GET.flags, LOCK_ACQUIRE.flags, EVENT_WAIT.flags, COUNTER_WAIT.flags */
 enum object_call_flags { OBJECT_NO_WAIT = 1 };
+
+/* COUNTER_SET.flags */
+enum counter_set_flags { COUNTER_IF_EQUAL = 1 };
 
 /* LOCK_RELEASE.flags */
 enum lock_release_flags { LOCK_ANYBODYS = 1 };

@@ -520,6 +520,12 @@ int sharing_barrier_ask(struct sharing *sharing, struct shared *shared, struct s
     return call_send(sharing, shared, call, &message, &message.barrier_ask.call);
 }
 
+int sharing_counter(struct sharing *sharing, struct shared *shared, struct sharing_call *call, struct message *message)
+{
+    message->counter_add.object = shared->id; /* COUNTER_SET and COUNTER_WAIT begin in the same way */
+    return call_send(sharing, shared, call, message, &message->counter_add.call);
+}
+
 /* The lock is ours; given back if nobody waits for it any more, or there is no memory to know it. */
 static void lock_granted(struct sharing *sharing, struct sharing_call *call)
 {

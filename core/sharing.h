@@ -126,6 +126,8 @@ int sharing_wait(struct sharing *sharing, struct shared *shared, struct sharing_
 /* The same for an event, and setting or clearing it. */
 int sharing_event_wait(struct sharing *sharing, struct shared *shared, struct sharing_call *call, bool no_wait);
 int sharing_event_set(struct sharing *sharing, struct shared *shared, struct sharing_call *call, bool set);
+/* A message of a counter's own, in which object and call are filled in. The answer's number is the value. */
+int sharing_counter(struct sharing *sharing, struct shared *shared, struct sharing_call *call, struct message *message);
 /* The answer's number says which of the parties this is. */
 int sharing_barrier_wait(struct sharing *sharing, struct shared *shared, struct sharing_call *call);
 int sharing_barrier_reset(struct sharing *sharing, struct shared *shared, struct sharing_call *call, bool broken);

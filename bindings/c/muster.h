@@ -564,6 +564,30 @@ typedef struct muster_barrier_statistics {
 } muster_barrier_statistics;
 MUSTER_API int muster_barrier_stats(muster_barrier *barrier, muster_barrier_statistics *statistics);
 
+/* Counters: a number of 64 bits that wraps around. */
+typedef struct muster_counter muster_counter;
+
+typedef struct muster_counter_options {
+    bool persistent, existing;
+    double connect_timeout;
+} muster_counter_options;
+
+/* With that value, if it is made. */
+MUSTER_API int muster_counter_open(muster_counter **counter, muster_pool *pool, const char *name, int64_t value,
+                                   const muster_counter_options *options);
+MUSTER_API int muster_counter_open_id(muster_counter **counter, muster_pool *pool, uint64_t id);
+MUSTER_API uint64_t muster_counter_id(const muster_counter *counter);
+MUSTER_API void muster_counter_free(muster_counter *counter); /* NULL is allowed */
+
+MUSTER_API int muster_counter_get(muster_counter *counter, int64_t *value);
+MUSTER_API int muster_counter_set(muster_counter *counter, int64_t value);
+/* Adds, in one step; *value (may be NULL) is the sum. */
+MUSTER_API int muster_counter_add(muster_counter *counter, int64_t amount, int64_t *value);
+/* Sets it if it is `expected`. EAGAIN: it is not; *found (may be NULL) is what it was, in both cases. */
+MUSTER_API int muster_counter_swap(muster_counter *counter, int64_t expected, int64_t value, int64_t *found);
+/* Waits until it is another than `known`; *value (may be NULL) is what it is then. EAGAIN (time-out 0), ETIMEDOUT. */
+MUSTER_API int muster_counter_wait(muster_counter *counter, int64_t known, double timeout, int64_t *value);
+
 /* --- the worker's half -------------------------------------------------------------------------------------------- */
 
 typedef struct muster_task muster_task;

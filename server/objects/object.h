@@ -8,6 +8,7 @@
  *   lock.c       locks with their conditions, and semaphores
  *   event.c      events
  *   barrier.c    barriers
+ *   counter.c    counters
  *
  * Who owns what: the registry owns objects and users, a user its references and waiters. A reference is one session's
  * use of one object, and holds all that the session has of it. An object lives while it has references, or is
@@ -175,6 +176,12 @@ struct barrier {
     size_t waiting;
 };
 
+struct counter {
+    uint64_t value;          /* the bits of an int64_t */
+    struct waiter *watchers; /* each knows the value as it is, in `amount` */
+    size_t watching;
+};
+
 struct object {
     UT_hash_handle hh;      /* by id */
     UT_hash_handle by_name; /* if it has a name */
@@ -192,6 +199,7 @@ struct object {
         struct lock lock;
         struct event event;
         struct barrier barrier;
+        struct counter counter;
     };
 };
 
@@ -215,7 +223,7 @@ struct object_class {
     void (*status)(const struct object *object, struct json *json);
     const char *(*check)(const struct object *object, struct registry_counts *sums);
 };
-extern const struct object_class queue_class, lock_class, semaphore_class, event_class, barrier_class;
+extern const struct object_class queue_class, lock_class, semaphore_class, event_class, barrier_class, counter_class;
 
 struct registry {
     struct registry_config config;

@@ -8,11 +8,9 @@
 
 #include "core/pack.h"
 
-static const struct object_class *const classes[OBJECT_KINDS] = {[OBJECT_QUEUE] = &queue_class,
-                                                                 [OBJECT_LOCK] = &lock_class,
-                                                                 [OBJECT_SEMAPHORE] = &semaphore_class,
-                                                                 [OBJECT_EVENT] = &event_class,
-                                                                 [OBJECT_BARRIER] = &barrier_class};
+static const struct object_class *const classes[OBJECT_KINDS] = {
+    [OBJECT_QUEUE] = &queue_class, [OBJECT_LOCK] = &lock_class,       [OBJECT_SEMAPHORE] = &semaphore_class,
+    [OBJECT_EVENT] = &event_class, [OBJECT_BARRIER] = &barrier_class, [OBJECT_COUNTER] = &counter_class};
 
 int registry_create(struct registry **registry, const struct registry_config *config, const struct random *seed)
 {

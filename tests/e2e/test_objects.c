@@ -592,6 +592,50 @@ static void parties_of_a_barrier_go_on_together_or_learn_that_it_is_broken(void 
     stop(musterd, SIGTERM);
 }
 
+/* --- counters ----------------------------------------------------------------------------------------------------- */
+
+static void *wait_for_change(void *counter)
+{
+    int64_t value = -1;
+    int status = muster_counter_wait(counter, 0, WAIT_S, &value);
+    return (void *)(intptr_t)(status ? status : value);
+}
+
+static void counters_are_added_to_swapped_and_watched(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    void *seen;
+    int64_t value;
+    pid_t musterd = start_musterd("m");
+    muster_pool *a = open_pool(url_of("m"), NULL), *b = open_pool(url_of("m"), NULL);
+    muster_counter *mine, *theirs;
+    assert_int_equal(muster_counter_open(&mine, a, "n", 0, NULL), 0);
+    assert_int_equal(muster_counter_open(&theirs, b, "n", 5, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, wait_for_change, theirs), 0);
+    assert_int_equal(muster_counter_add(mine, -7, &value), 0);
+    assert_int_equal(value, -7);
+    pthread_join(thread, &seen);
+    assert_int_equal((intptr_t)seen, -7);
+    assert_int_equal(muster_counter_swap(theirs, 0, 1, &value), MUSTER_EAGAIN);
+    assert_int_equal(value, -7);
+    assert_int_equal(muster_counter_swap(theirs, -7, 1, &value), 0);
+    assert_int_equal(value, -7);
+    assert_int_equal(muster_counter_get(mine, &value), 0);
+    assert_int_equal(value, 1);
+    assert_int_equal(muster_counter_wait(mine, 1, 0, &value), MUSTER_EAGAIN);
+    assert_int_equal(muster_counter_wait(mine, 1, 0.01, &value), MUSTER_ETIMEDOUT);
+    assert_int_equal(muster_counter_wait(mine, 1, NAN, &value), MUSTER_EINVAL);
+    assert_int_equal(muster_counter_set(mine, INT64_MIN), 0);
+    assert_int_equal(muster_counter_get(theirs, &value), 0);
+    assert_true(value == INT64_MIN);
+    muster_counter_free(mine);
+    muster_counter_free(theirs);
+    muster_pool_free(a);
+    muster_pool_free(b);
+    stop(musterd, SIGTERM);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -615,6 +659,7 @@ int main(void)
         E2E_TEST(who_waits_for_a_condition_goes_on_when_it_is_notified),
         E2E_TEST(an_event_lets_those_go_on_who_wait),
         E2E_TEST(parties_of_a_barrier_go_on_together_or_learn_that_it_is_broken),
+        E2E_TEST(counters_are_added_to_swapped_and_watched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
  * Clients with locks, and the ledger of who believes to hold what:
  *
  *   mutual exclusion   while one holds a lock alone nobody else holds it
+ *   counters count     a counter that everybody only adds to is never seen to fall
  *   fences rise        a grant has a higher number than every grant that was known when it was asked for
  *
  * Excuse: a client whose session has ended may not know yet that it holds nothing any more. That is what the numbers of
@@ -11,15 +12,16 @@
 
 #include <stdlib.h>
 
-#define LOCKS 5 /* two locks, a semaphore, an event, a barrier */
+#define LOCKS 6 /* two locks, a semaphore, an event, a barrier, a counter */
 
-static const char *const names[LOCKS] = {"lock", "shared", "permits", "event", "barrier"};
+static const char *const names[LOCKS] = {"lock", "shared", "permits", "event", "barrier", "counter"};
 
 struct acquiring {
     struct sharing_call call; /* first */
     struct process *process;
     unsigned lock;
-    enum { DO_ACQUIRE, DO_OPEN, DO_SLEEP, DO_OTHER } what;
+    enum { DO_ACQUIRE, DO_OPEN, DO_SLEEP, DO_COUNT, DO_OTHER } what;
+    uint64_t known; /* of a counter */
     enum lock_mode mode;
     uint64_t fence_before; /* the highest known when it was asked for */
     uint64_t withdraw_ns;
@@ -30,6 +32,7 @@ struct locker {
     struct shared *gone[LOCKS]; /* of the session that has ended: to be freed */
     struct acquiring *pending[LOCKS];
     unsigned held[LOCKS]; /* 1 + index in world->grants; 0: not held */
+    uint64_t counted;     /* the highest value that it has seen in this session */
     uint64_t session, acked;
     bool done;
 };
@@ -78,6 +81,7 @@ static void session_ended(struct process *process)
     memcpy(locker->gone, locker->locks, sizeof locker->gone);
     memset(locker->locks, 0, sizeof locker->locks);
     memset(locker->held, 0, sizeof locker->held);
+    locker->counted = 0;
     locker->acked = 0;
     locker->session++;
 }
@@ -94,6 +98,18 @@ void locks_end(struct world *world)
 
 /* --- calls -------------------------------------------------------------------------------------------------------- */
 
+/* Everybody only adds, so nobody sees the counter fall, or stay where it is known to have been. */
+static void counted(struct process *process, uint64_t known, uint64_t value)
+{
+    if (value <= known || value > MAX_GRANTS * 16)
+        sim_violate(process->world, "counters count", "client %u was told %llu after %llu", process->id,
+                    (unsigned long long)value, (unsigned long long)known);
+    if (process->world->plant != PLANT_FALLING_COUNTER)
+        process->locker->counted = value;
+    else
+        process->locker->counted = value + 1;
+}
+
 void locks_done(struct sharing_call *call)
 {
     struct acquiring *acquiring = call->tag;
@@ -106,6 +122,8 @@ void locks_done(struct sharing_call *call)
         status != MUSTER_EBROKEN)
         sim_violate(world, "calls end", "a call on a lock ended with %d: %s", status, call->text ? call->text : "");
     process->locker->pending[acquiring->lock] = NULL;
+    if (acquiring->what == DO_COUNT && status == 0)
+        counted(process, acquiring->known, call->number);
     if (status == 0 && acquiring->what == DO_OPEN)
         process->locker->locks[acquiring->lock] = call->shared;
     else if ((acquiring->what == DO_ACQUIRE && status == 0) ||
@@ -139,7 +157,8 @@ static void sent(struct process *process, unsigned lock, int status)
 
 static void act_open(struct process *process, unsigned lock)
 {
-    static const uint64_t kinds[LOCKS] = {OBJECT_LOCK, OBJECT_LOCK, OBJECT_SEMAPHORE, OBJECT_EVENT, OBJECT_BARRIER};
+    static const uint64_t kinds[LOCKS] = {OBJECT_LOCK,  OBJECT_LOCK,    OBJECT_SEMAPHORE,
+                                          OBJECT_EVENT, OBJECT_BARRIER, OBJECT_COUNTER};
     struct message_object_open open = {.kind = kinds[lock],
                                        .name = bytes_string(names[lock]),
                                        .flags = OBJECT_CREATE,
@@ -219,6 +238,24 @@ static void act_barrier(struct process *process, unsigned lock)
         sent(process, lock, sharing_barrier_reset(process->sharing, barrier, &acquiring->call, sim_chance(world, 10)));
 }
 
+/* Adds one, or waits for somebody else to. */
+static void act_counter(struct process *process, unsigned lock)
+{
+    struct world *world = process->world;
+    struct message message = {.type = MESSAGE_COUNTER_ADD};
+    struct acquiring *acquiring = acquiring_new(process, lock);
+    acquiring->what = DO_COUNT;
+    acquiring->known = process->locker->counted;
+    if (sim_chance(world, 50)) {
+        message.type = MESSAGE_COUNTER_WAIT;
+        message.counter_wait.value = process->locker->counted;
+        acquiring->withdraw_ns = world->now_ns + sim_random(world, 3 * NS_PER_S);
+    } else {
+        message.counter_add.amount = 1;
+    }
+    sent(process, lock, sharing_counter(process->sharing, process->locker->locks[lock], &acquiring->call, &message));
+}
+
 static void act_release(struct process *process, unsigned lock)
 {
     struct locker *locker = process->locker;
@@ -263,11 +300,14 @@ static void act(struct process *process, unsigned lock)
             act_event(process, lock);
         else if (lock == 4)
             act_barrier(process, lock);
+        else if (lock == 5)
+            act_counter(process, lock);
         else
             act_acquire(process, lock);
     } else if (sim_chance(world, 5)) {
         sharing_close(process->sharing, locker->locks[lock]);
         locker->locks[lock] = NULL;
+        locker->counted = lock == 5 ? 0 : locker->counted; /* it begins anew if nobody else has it open */
     }
 }
 

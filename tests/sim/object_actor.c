@@ -176,7 +176,7 @@ static void done(void *arg, struct sharing_call *call)
 {
     struct process *process = arg;
     struct pending *pending = call->tag;
-    if ((call->type >= MESSAGE_LOCK_ACQUIRE && call->type <= MESSAGE_BARRIER_ASK) ||
+    if ((call->type >= MESSAGE_LOCK_ACQUIRE && call->type <= MESSAGE_COUNTER_WAIT) ||
         (call->type == MESSAGE_OBJECT_OPEN && call->kind != OBJECT_QUEUE)) {
         locks_done(call);
         return;

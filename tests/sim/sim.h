@@ -66,6 +66,7 @@ enum plant {
     PLANT_NO_CLOSE,        /* a client does not say that it closes an object */
     PLANT_LOCK_ANYWAY,     /* a client acts as if it had a lock that it was refused */
     PLANT_OLD_FENCES,      /* a coordinator that restarts numbers its grants as the one before did */
+    PLANT_FALLING_COUNTER, /* a client believes that a counter has gone further than it has */
     PLANT_COUNT
 };
 extern const char *const plant_names[PLANT_COUNT];

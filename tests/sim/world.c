@@ -14,6 +14,7 @@ const char *const plant_names[PLANT_COUNT] = {
     "no-settle",  "kill-anyone",    "ignore-limits",   "spurious-cancel",
     "item-lost", "item-twice",     "item-order",   "late-put",    "no-return",     "no-close",
     "lock-anyway", "old-fences",
+    "falling-counter",
 };
 
 uint64_t sim_random(struct world *world, uint64_t below)
