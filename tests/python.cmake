@@ -1,4 +1,5 @@
-# The tests of the Python package: each file tests/python/test_<name>.py is the test python.<name>.<version>.
+# The tests of the Python package: each file tests/python/test_<name>.py is the test python.<name>.<version>, and each
+# program examples/python/<name>.py the test python.example.<name>.<version>.
 #
 # They run under CPython 3.11, which is Debian 12's, and under the newest other version that the machine has; with
 # MUSTER_PYTHON_ALL under every one from 3.9 on. For each there is a virtual environment in the build directory, which
@@ -38,6 +39,7 @@ if(python_others EQUAL 0 AND NOT MUSTER_SANITIZE)
 endif()
 
 file(GLOB python_tests CONFIGURE_DEPENDS python/test_*.py)
+file(GLOB python_examples CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/examples/python/*.py")
 
 function(python_version version interpreter)
     set(environment "${CMAKE_BINARY_DIR}/python/${version}")
@@ -61,15 +63,32 @@ function(python_version version interpreter)
                                           "PYTHONPATH=${CMAKE_CURRENT_SOURCE_DIR}/python") # for workers elsewhere too
         set_property(TEST ${name} APPEND PROPERTY FIXTURES_REQUIRED python-${version})
     endforeach()
+    # The examples, as a reader would run them: as programs, and the notebook as if it were typed.
+    foreach(script ${python_examples})
+        get_filename_component(stem "${script}" NAME_WE)
+        set(name python.example.${stem}.${version})
+        if(stem STREQUAL "notebook")
+            add_test(NAME ${name} COMMAND sh -c "exec \"$1\" <\"$2\"" sh "${environment}/bin/python" "${script}")
+        elseif(stem STREQUAL "mixed")
+            add_test(NAME ${name} COMMAND env "${environment}/bin/python" "${script}" "${MUSTER_TEST_BIN_DIR}/text.so")
+        else()
+            add_test(NAME ${name} COMMAND env "${environment}/bin/python" "${script}")
+        endif()
+        muster_test(${name} python 120)
+        set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+        set_property(TEST ${name} APPEND PROPERTY FIXTURES_REQUIRED python-${version})
+    endforeach()
     if(checks)
         set(package "${PROJECT_SOURCE_DIR}/bindings/python")
         set(bin "${environment}/bin")
+        set(python_checked "${package}" "${PROJECT_SOURCE_DIR}/tests/python" "${PROJECT_SOURCE_DIR}/examples/python"
+                           "${PROJECT_SOURCE_DIR}/bench/peers/package.py")
         add_test(NAME python.types COMMAND env "${bin}/mypy" --config-file pyproject.toml
                                            --cache-dir "${environment}/mypy" muster WORKING_DIRECTORY "${package}")
-        add_test(NAME python.lint COMMAND env "${bin}/ruff" check --no-cache "${package}" "${PROJECT_SOURCE_DIR}/tests/python"
+        add_test(NAME python.lint COMMAND env "${bin}/ruff" check --no-cache ${python_checked}
                                           --config "${package}/pyproject.toml")
-        add_test(NAME python.layout COMMAND env "${bin}/ruff" format --no-cache --check "${package}"
-                                            "${PROJECT_SOURCE_DIR}/tests/python" --config "${package}/pyproject.toml")
+        add_test(NAME python.layout COMMAND env "${bin}/ruff" format --no-cache --check ${python_checked}
+                                            --config "${package}/pyproject.toml")
         foreach(name python.types python.lint python.layout)
             muster_test(${name} python 120)
             set_property(TEST ${name} APPEND PROPERTY FIXTURES_REQUIRED python-${version})
