@@ -49,6 +49,9 @@ static void cut(struct world *world, struct host *host, struct process *client, 
     if (longer && host)
         ledger_host_unknown(host);
     for (unsigned i = 0; i < world->task_count; i++)
+        if (host && world->tasks[i].finishes > 0 && world->tasks[i].outcomes == 0)
+            world->tasks[i].result_delayed = true;
+    for (unsigned i = 0; i < world->task_count; i++)
         if (longer && client && world->tasks[i].client == client)
             world->tasks[i].may_be_lost = true;
     for (unsigned i = 0; i < world->process_count; i++) {

@@ -99,7 +99,8 @@ static const char *untrue(const struct world *world, const struct task *task, co
         return task->died_running || task->may_be_lost || task->may_run_twice ? NULL : "no worker died while it ran";
     case MUSTER_ECANCELED: return task->cancel_asked || task->may_be_lost ? NULL : "nobody asked for that";
     case MUSTER_ETIMEDOUT:
-        return task->limit_ns && (task->may_be_lost || task->died_running || runs_over_limit(world, task))
+        return task->limit_ns &&
+                       (task->may_be_lost || task->died_running || task->result_delayed || runs_over_limit(world, task))
                    ? NULL
                    : "it never ran for so long";
     case MUSTER_ENOFUNCTION: return task->nobody || task->rare ? NULL : "every worker offers its function";

@@ -144,8 +144,9 @@ struct task {
     bool retry_lost_only, nobody, rare;
     unsigned body;
     unsigned starts, finishes, running;
-    bool died_running; /* a worker died while it ran this */
-    bool ran_to_limit; /* a run took at least limit_ns */
+    bool died_running;   /* a worker died while it ran this */
+    bool ran_to_limit;   /* a run took at least limit_ns */
+    bool result_delayed; /* a host was cut off while its result was on its way: the limit may run out meanwhile */
     bool cancel_asked;
     bool may_be_lost;   /* held by a host that went down, or was cut off for long: nobody can say what had started */
     bool may_run_twice; /* the coordinator restarted while those who knew about this task could not come */
@@ -242,7 +243,7 @@ struct world {
         unsigned first, second;
     } doubts[MAX_GRANTS]; /* grants that were held together: one of them must turn out to be unheard */
     unsigned doubt_count;
-    uint64_t fence; /* the highest number of a grant */
+    uint64_t fence;        /* the highest number of a grant */
     unsigned ordered_from; /* items from this one on come in order */
     unsigned unordered;    /* bits: queues in which none do */
     uint64_t healed_ns;
