@@ -551,6 +551,12 @@ def swallow(task, parts):
     return [b"in vain"]
 
 
+def slow_import(task, parts):
+    sys.path.insert(0, os.path.dirname(__file__))
+    import slow
+    return [slow.done]
+
+
 def refuse_to_stop(task, parts):
     while True:
         try:
@@ -626,6 +632,7 @@ if __name__ == "__main__":
 def worker_program(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("worker") / "worker.py"
     path.write_text(WORKER)
+    path.with_name("slow.py").write_text("import time\ntime.sleep(0.3)\ndone = b'done'\n")
     return str(path)
 
 
@@ -735,6 +742,14 @@ def test_a_task_is_told_to_stop_once_and_what_follows_is_left_alone(python: Pool
     failure = ask(python, b"swallow", time_limit=0.05, grace=LONG)
     assert failure[0] == _muster.ETIMEDOUT
     assert ask(python, b"give_notes") == [b"swallowed"]
+
+
+def test_a_task_is_not_stopped_in_the_middle_of_an_import(python: Pool) -> None:
+    [pid] = ask(python, b"pid")
+    failure = ask(python, b"slow_import", time_limit=0.05, grace=LONG)
+    assert failure[0] == _muster.ETIMEDOUT
+    assert ask(python, b"slow_import", time_limit=0.2, grace=LONG) == [b"done"]
+    assert ask(python, b"pid") == [pid]
 
 
 def test_a_python_task_that_cannot_be_stopped_is_killed(python: Pool) -> None:

@@ -10,7 +10,7 @@
  */
 #include "bindings/python/extension/extension.h"
 
-#include <signal.h>
+#include <frameobject.h>
 
 #include "core/unpack.h"
 #include "workers/arguments.h"
@@ -248,14 +248,37 @@ PyTypeObject Task_Type = {
 
 /* --- stopping ----------------------------------------------------------------------------------------------------- */
 
+/* An import that is broken off leaves modules behind that later imports take for whole ones. Takes over `frame`. */
+static bool importing(PyFrameObject *frame)
+{
+    bool found = false;
+    while (frame) {
+        PyCodeObject *code = PyFrame_GetCode(frame);
+        PyObject *name = PyObject_GetAttrString((PyObject *)code, "co_filename");
+        const char *text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
+        found = found || (text && strncmp(text, "<frozen importlib", strlen("<frozen importlib")) == 0);
+        Py_XDECREF(name);
+        Py_DECREF(code);
+        PyFrameObject *back = found ? NULL : PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+        frame = back;
+    }
+    PyErr_Clear();
+    return found;
+}
+
 /* Python's handler of the stop signal, which comes again and again until the task has ended. */
 static PyObject *on_stop(PyObject *unused, PyObject *arguments)
 {
     (void)unused;
-    (void)arguments;
     muster_task *task = serving.running ? serving.running->task : NULL;
     if (!task || !muster_cancelled(task) || serving.stopped == task_ticket(task))
         Py_RETURN_NONE;
+    PyObject *frame = PyTuple_GetItem(arguments, 1);
+    if (!frame)
+        return NULL;
+    if (PyFrame_Check(frame) && importing((PyFrameObject *)Py_NewRef(frame)))
+        Py_RETURN_NONE; /* the signal will come again */
     serving.stopped = task_ticket(task);
     PyErr_SetString(muster_TaskStopped, "the task was cancelled, or is over its time limit");
     return NULL;
