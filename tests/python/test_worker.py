@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import types
 import unittest
 from collections.abc import Callable
 from typing import Any
@@ -94,6 +96,14 @@ def merge_dictionaries(first, second):
 def strange():
     return {1, 2}
 """
+
+
+def setUpModule() -> None:
+    """The workers cannot import this module; if it is the program, they are sent its text."""
+    if __name__ != "__main__":
+        import cloudpickle
+
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Remote(unittest.TestCase):
@@ -183,6 +193,18 @@ class Remote(unittest.TestCase):
             finally:
                 sys.path.remove(directory)
                 sys.modules.pop("mine_alone", None)
+
+    def test_a_lambda_of_a_module_that_the_workers_do_not_have(self) -> None:
+        module = types.ModuleType("mine_alone")
+        module.__spec__ = importlib.machinery.ModuleSpec("mine_alone", None)
+        exec("plain = lambda x: len(x) + 1\nNUMBER = 6\nneedy = lambda x: x * NUMBER\n", module.__dict__)
+        sys.modules["mine_alone"] = module
+        self.addCleanup(sys.modules.pop, "mine_alone")
+        plain, needy = module.__dict__.pop("plain"), module.__dict__.pop("needy")
+        with self.pool() as pool:
+            self.assertEqual(pool.map(plain, ["a", "ab"]), [2, 3])
+            with self.assertRaisesRegex(ModuleNotFoundError, "mine_alone"):
+                pool.apply(needy, (1,))
 
     def test_clients_do_not_see_each_others_globals(self) -> None:
         text = textwrap.dedent(

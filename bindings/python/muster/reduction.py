@@ -21,6 +21,7 @@ replaced when it sends another; one that the worker has set itself, in an initia
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import io
 import os
@@ -59,6 +60,7 @@ _ATOMS = (
 )
 _MISSING = object()
 _PLACED = "__muster_placed__"
+MISSING_MODULE = "__muster_missing__"  # in globals that cannot be had here: why
 
 
 # --- bytes ------------------------------------------------------------------------------------------------------------
@@ -229,6 +231,11 @@ def find_space(name: str, importable: bool) -> dict[str, Any]:
 
 
 def make_function(code: types.CodeType, space: dict[str, Any], cells: int) -> types.FunctionType:
+    if MISSING_MODULE in space:
+        from cloudpickle import cloudpickle
+
+        if any(not hasattr(builtins, name) for name in cloudpickle._extract_code_globals(code)):
+            raise space[MISSING_MODULE]
     space.setdefault("__builtins__", __builtins__)
     closure = tuple(types.CellType() for _ in range(cells)) if cells else None
     return types.FunctionType(code, space, code.co_name, None, closure)

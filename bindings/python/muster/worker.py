@@ -56,8 +56,9 @@ class Client:
         if importable:
             try:
                 return importlib.import_module(name).__dict__
-            except ImportError as error:
-                raise type(error)(f"{error} ({_advice(name)})", name=error.name, path=error.path) from None
+            except ModuleNotFoundError as error:
+                why = f"{error} ({_advice(name)})"
+                return {"__name__": name, reduction.MISSING_MODULE: ModuleNotFoundError(why, name=error.name)}
         if name not in self.modules:
             self.modules[name] = types.ModuleType(name)
         return self.modules[name].__dict__
