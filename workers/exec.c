@@ -271,7 +271,10 @@ static bool find_program(const struct command *command, char *out, size_t size)
 
 struct run {
     pid_t pid;
-    int pidfd, outputs[2]; /* read ends; -1: at its end */
+    int pidfd;
+    /* Of the command's output pipes; -1: not there. The write ends stay open here too: so a pipe does not end before
+     * the command does, and its end wakes nobody. */
+    int readers[2], writers[2];
     struct buffer kept[2];
     bool truncated, ended, stop_sent;
     int wait_status;
@@ -351,17 +354,16 @@ static int start_program(struct muster_task *task, struct command *command, stru
 
 static int start(struct muster_task *task, struct command *command, struct run *run)
 {
-    int fds[3] = {open_input(command), -1, -1};
-    int status = 0;
-    if (fds[0] < 0 || open_pipe(&run->outputs[0], &fds[1]) != 0 ||
-        (!command->merge && open_pipe(&run->outputs[1], &fds[2]) != 0))
+    int input = open_input(command), status = 0;
+    if (input < 0 || open_pipe(&run->readers[0], &run->writers[0]) != 0 ||
+        (!command->merge && open_pipe(&run->readers[1], &run->writers[1]) != 0))
         status = muster_fail(task, ERROR_KIND, "cannot make the command's input and output: %s", strerror(errno));
     if (status == 0) {
-        int all[3] = {fds[0], fds[1], command->merge ? fds[1] : fds[2]};
+        const int fds[3] = {input, run->writers[0], run->writers[command->merge ? 0 : 1]};
         run->started_ns = clock_now_ns();
-        status = start_program(task, command, run, all);
+        status = start_program(task, command, run, fds);
     }
-    close_all(fds, 3);
+    close_all(&input, 1);
     if (status != 0)
         return status;
     run->pidfd = (int)syscall(SYS_pidfd_open, run->pid, 0u);
@@ -378,16 +380,11 @@ static int read_output(struct run *run, int which, uint64_t limit)
 {
     char bytes[READ_BYTES];
     for (;;) {
-        ssize_t got = read(run->outputs[which], bytes, sizeof bytes);
+        ssize_t got = read(run->readers[which], bytes, sizeof bytes);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0 && errno == EAGAIN)
+        if (got <= 0)
             return 0;
-        if (got <= 0) {
-            close(run->outputs[which]);
-            run->outputs[which] = -1;
-            return 0;
-        }
         uint64_t room = limit - run->kept[which].length, kept = (uint64_t)got < room ? (uint64_t)got : room;
         run->truncated = run->truncated || kept < (uint64_t)got;
         if (buffer_append(&run->kept[which], bytes, (size_t)kept) != 0)
@@ -410,7 +407,7 @@ static void forward_stop(const struct muster_task *task, struct run *run)
 static int watch(const struct muster_task *task, const struct command *command, struct run *run)
 {
     while (!run->ended) {
-        struct pollfd polls[3] = {{run->pidfd, POLLIN, 0}, {run->outputs[0], POLLIN, 0}, {run->outputs[1], POLLIN, 0}};
+        struct pollfd polls[3] = {{run->pidfd, POLLIN, 0}, {run->readers[0], POLLIN, 0}, {run->readers[1], POLLIN, 0}};
         forward_stop(task, run);
         int count = poll(polls, 3, -1);
         if (count < 0 && errno != EINTR)
@@ -419,7 +416,7 @@ static int watch(const struct muster_task *task, const struct command *command, 
             continue;
         run->ended = polls[0].revents != 0;
         for (int i = 0; i < 2; i++) {
-            if (run->outputs[i] < 0 || (!run->ended && polls[i + 1].revents == 0))
+            if (run->readers[i] < 0 || (!run->ended && polls[i + 1].revents == 0))
                 continue;
             if (read_output(run, i, command->limits[i]) != 0)
                 return error_memory();
@@ -441,7 +438,8 @@ static void finish(struct muster_task *task, struct run *run)
             continue;
         run->run_ns = clock_now_ns() - run->started_ns;
     }
-    close_all(run->outputs, 2);
+    close_all(run->readers, 2);
+    close_all(run->writers, 2);
     if (run->pidfd >= 0)
         close(run->pidfd);
 }
@@ -484,7 +482,7 @@ static int give(struct muster_task *task, const struct run *run)
 
 static int run_command(struct muster_task *task, struct command *command)
 {
-    struct run run = {.pidfd = -1, .outputs = {-1, -1}};
+    struct run run = {.pidfd = -1, .readers = {-1, -1}, .writers = {-1, -1}};
     int status = start(task, command, &run);
     if (status == 0)
         status = watch(task, command, &run);
