@@ -263,6 +263,17 @@ class Ends(unittest.TestCase):
         gc.collect()
         self.assertEqual([future.result(LONG) for future in made], [i * i for i in range(100)])
 
+    def test_an_executor_that_is_gone_is_given_up_with_its_last_call(self) -> None:
+        kept = set(futures._all_calls)
+        executor: Any = ProcessPoolExecutor(1)
+        executor.submit(square, 1)
+        del executor
+        gc.collect()
+        end = time.monotonic() + LONG
+        while futures._all_calls - kept:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.001)
+
     def test_killed_workers_break_what_has_no_result(self) -> None:
         executor = ProcessPoolExecutor(1)
         future = executor.submit(time.sleep, LONG)
