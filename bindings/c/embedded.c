@@ -21,6 +21,9 @@
 #include "workers/processes.h"
 
 #define FUNCTION_GRACE_NS (200 * NS_PER_MS) /* until a function that no worker offers is an error */
+#define PAYLOAD_LIMIT                                                                              \
+    ((size_t)UINT32_MAX) /* its peers are of one program, and share memory: as much as msgpack has \
+                          */
 #define DIRECTORY_PREFIX "muster-local-"
 #define DIRECTORY_LIMIT 64 /* bytes of its path: the socket's must fit a sockaddr_un */
 #define KEY_BYTES 32
@@ -246,13 +249,16 @@ static int read_slots(const char *url, unsigned *slots)
     return 0;
 }
 
-static int start_server(struct embedded *embedded, const struct authkey *key, struct random *random)
+static int start_server(struct embedded *embedded, const struct authkey *key, size_t payload_limit,
+                        struct random *random)
 {
     struct server_config config;
     server_config_defaults(&config);
     segment_domain(embedded->domain, sizeof embedded->domain);
     const char *const listen[] = {embedded->url, NULL};
     config.hub.authkey = *key;
+    config.hub.payload_limit = payload_limit;
+    config.hub.backlog_limit = config.hub.coordinator.client_bytes = PAYLOAD_LIMIT;
     config.hub.coordinator.identity = random_u64(random);
     config.hub.coordinator.pid = embedded->pool->pid;
     config.hub.coordinator.domain = embedded->domain;
@@ -343,7 +349,7 @@ int embedded_open(muster_pool *pool, const char *url, const muster_pool_options 
     if (status == 0)
         status = directory_make(embedded);
     if (status == 0)
-        status = start_server(embedded, &key, &random);
+        status = start_server(embedded, &key, options->payload_limit ? options->payload_limit : PAYLOAD_LIMIT, &random);
     if (status == 0)
         status = attach(embedded, supervisor_identity, &random);
     if (status == 0)

@@ -174,6 +174,7 @@ typedef struct muster_pool_options {
     muster_args initializer_args;
     const char *const *labels;   /* labels of the local workers, "name=value"; NULL-terminated */
     size_t memory_limit;         /* bytes of address space for each worker (RLIMIT_AS); 0: no limit of muster's */
+    size_t payload_limit;        /* bytes that the arguments or the result of a call may have; 0: 4 GiB less one */
     muster_output_fn *on_output; /* NULL: lines appear on this process's stdout and stderr, tagged with the worker */
     bool raw_output;             /* workers inherit stdout and stderr; nothing is captured */
     /* The second group is for every pool. */

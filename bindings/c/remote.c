@@ -216,10 +216,10 @@ int remote_open(muster_pool *pool, const char *url, const muster_pool_options *o
     if (status != 0)
         return status;
     if (options->plugins || options->exec || options->fork_server || options->initializer || options->memory_limit ||
-        options->max_tasks)
+        options->max_tasks || options->payload_limit)
         return error_set(MUSTER_EINVAL,
-                         "plugins, exec, fork_server, initializer, max_tasks and memory_limit make the workers of a "
-                         "\"local:\" pool; those of %s are started by muster-worker",
+                         "plugins, exec, fork_server, initializer, max_tasks, memory_limit and payload_limit are for "
+                         "\"local:\" pools; the workers of %s are started by muster-worker, its limits are musterd's",
                          url);
     struct remote *remote = memory_zero(sizeof *remote);
     if (!remote)

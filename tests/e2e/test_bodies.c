@@ -9,7 +9,8 @@
 static muster_pool *open_bodies(void)
 {
     static const char *const plugins[] = {BODIES, NULL};
-    return open_pool("local:2", &(muster_pool_options){.plugins = plugins, .on_output = drop_output});
+    return open_pool("local:2",
+                     &(muster_pool_options){.plugins = plugins, .on_output = drop_output, .payload_limit = 64 << 20});
 }
 
 static pid_t start_body_workers(const char *name)

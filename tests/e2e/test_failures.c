@@ -248,7 +248,9 @@ static void a_cancelled_task_ends_politely_or_by_force(void **state)
 static void a_result_over_the_limit_is_an_error(void **state)
 {
     const muster_error *error;
-    muster_pool *pool = open_local(LOCAL);
+    static const char *const plugins[] = {MISBEHAVE, NULL};
+    const muster_pool_options options = {.plugins = plugins, .payload_limit = 64 << 20};
+    muster_pool *pool = open_pool(LOCAL, &options);
     (void)state;
     assert_int_equal(outcome(pool, "large", MUSTER_ARGS(muster_int(65 << 20)), NULL, &error), MUSTER_ELIMIT);
     assert_true(*error->message != '\0');

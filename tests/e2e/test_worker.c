@@ -39,7 +39,7 @@ static int open_pool(unsigned workers, muster_pool_options *options)
 
 static int set_up(void **state)
 {
-    muster_pool_options options = {0};
+    muster_pool_options options = {.payload_limit = 64 << 20};
     (void)state;
     return open_pool(1, &options);
 }

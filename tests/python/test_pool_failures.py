@@ -105,7 +105,7 @@ class Failures(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls) -> None:
-        cls.pool = multiprocessing.Pool(2)
+        cls.pool = multiprocessing.Pool(2, payload_limit=64 << 20)
 
     @classmethod
     def tearDownClass(cls) -> None:

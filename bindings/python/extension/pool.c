@@ -128,27 +128,39 @@ static bool read_callable(PyObject *object, PyObject **place, const char *name)
 
 static bool opening_read(struct opening *opening, struct listeners *listeners, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"url",         "authkey_file", "connect_timeout",
-                            "window",      "on_output",    "on_log",
-                            "fork_server", "initializer",  "initializer_payload",
-                            "max_tasks",   "labels",       "memory_limit",
-                            "raw_output",  "plugins",      "exec",
+    static char *names[] = {"url",
+                            "authkey_file",
+                            "connect_timeout",
+                            "window",
+                            "on_output",
+                            "on_log",
+                            "fork_server",
+                            "initializer",
+                            "initializer_payload",
+                            "max_tasks",
+                            "labels",
+                            "memory_limit",
+                            "raw_output",
+                            "plugins",
+                            "exec",
+                            "payload_limit",
                             NULL};
     muster_pool_options *options = &opening->options;
     PyObject *output = NULL, *log = NULL, *payload = NULL, *sequences[3] = {NULL, NULL, NULL};
-    Py_ssize_t window = 0, memory_limit = 0;
+    Py_ssize_t window = 0, memory_limit = 0, payload_limit = 0;
     int raw_output = 0, exec = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s|$zdnOOOzOIOnpOp:Pool", names, &opening->url,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "s|$zdnOOOzOIOnpOpn:Pool", names, &opening->url,
                                      &options->authkey_file, &options->connect_timeout, &window, &output, &log,
                                      &sequences[0], &options->initializer, &payload, &options->max_tasks, &sequences[1],
-                                     &memory_limit, &raw_output, &sequences[2], &exec))
+                                     &memory_limit, &raw_output, &sequences[2], &exec, &payload_limit))
         return false;
-    if (window < 0 || memory_limit < 0) {
-        PyErr_SetString(PyExc_ValueError, "window and memory_limit must not be negative");
+    if (window < 0 || memory_limit < 0 || payload_limit < 0) {
+        PyErr_SetString(PyExc_ValueError, "window, memory_limit and payload_limit must not be negative");
         return false;
     }
     options->window_tasks = (size_t)window;
     options->memory_limit = (size_t)memory_limit;
+    options->payload_limit = (size_t)payload_limit;
     options->raw_output = raw_output;
     options->exec = exec;
     if (!read_strings(opening, sequences) || !read_initializer(opening, payload) ||

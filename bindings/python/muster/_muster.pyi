@@ -52,6 +52,7 @@ class Pool:
         max_tasks: int = 0,
         labels: Sequence[str] = (),
         memory_limit: int = 0,
+        payload_limit: int = 0,
         raw_output: bool = False,
         plugins: Sequence[str] = (),
         exec: bool = False,

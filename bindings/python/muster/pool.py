@@ -103,6 +103,7 @@ class Pool:
     forward: what the workers print and log appears here, through sys.stdout, sys.stderr and logging. Otherwise workers
         of a local pool write to the same stdout and stderr as this process.
     memory_limit: bytes of address space of each local worker.
+    payload_limit: bytes that the arguments or the result of a call of a local pool may have; default 4 GiB less one.
     labels: "name=value" of the local workers.
     connect_timeout: seconds to wait for a coordinator; default 10.
     window: calls without an outcome before submitting waits; default: what the coordinator allows.
@@ -120,6 +121,7 @@ class Pool:
         authkey_file: str | None = None,
         forward: bool = False,
         memory_limit: int = 0,
+        payload_limit: int = 0,
         labels: Sequence[str] = (),
         connect_timeout: float = 0,
         window: int = 0,
@@ -171,6 +173,7 @@ class Pool:
                 max_tasks=maxtasksperchild or 0,
                 labels=[reduction.PYTHON_LABEL, *labels],
                 memory_limit=memory_limit,
+                payload_limit=payload_limit,
                 raw_output=not forward,
             )
             if forward:
