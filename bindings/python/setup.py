@@ -16,6 +16,7 @@ from setuptools.command.build_ext import build_ext
 HERE = Path(__file__).resolve().parent
 ROOT = Path(os.environ.get("MUSTER_SOURCE_DIR") or HERE.parent.parent)
 HEADER = ROOT / "bindings" / "c" / "muster.h"
+EXPORTS = HERE / "extension" / "exports.map"
 
 
 def version() -> str:
@@ -58,12 +59,12 @@ setup(
         Extension(
             "muster._muster",
             sources=sorted(os.path.relpath(path, HERE) for path in HERE.glob("extension/*.c")),
-            depends=sorted(os.path.relpath(path, HERE) for path in HERE.glob("extension/*.h")),
+            depends=sorted(os.path.relpath(path, HERE) for path in HERE.glob("extension/*.[hm]*")),
             include_dirs=[str(ROOT), str(ROOT / "bindings" / "c")],
             define_macros=[("_GNU_SOURCE", None)],
             extra_compile_args=["-O2", "-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra"],
             # What the library in the extension offers is for the extension alone.
-            extra_link_args=["-Wl,--exclude-libs,ALL", "-Wl,--as-needed"],
+            extra_link_args=[f"-Wl,--version-script={EXPORTS}", "-Wl,--as-needed"],
             libraries=["nng", "msgpackc", "mbedcrypto", "pthread", "dl", "rt", "m"],
         )
     ],

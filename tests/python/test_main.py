@@ -77,5 +77,21 @@ class Script(unittest.TestCase):
             self.assertIsNone(bound.names(os.path.join(directory, "no such file")))
 
 
+class Library(unittest.TestCase):
+    def test_nng_calls_the_functions_that_mend_it(self) -> None:
+        """core/nng_support.c: the extension must be where the dynamic linker looks first."""
+        text = "import muster; pool = muster.Pool(1); pool.apply(int); pool.close(); pool.join()"
+        done = subprocess.run(
+            [sys.executable, "-c", text],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+            env={**os.environ, "LD_DEBUG": "bindings"},
+        )
+        for name in ("nng_stream_send", "nng_stream_recv"):
+            self.assertRegex(done.stderr, rf"binding file \S*libnng\S* \[0\] to \S*_muster\S* \[0\]: .*`{name}'")
+
+
 if __name__ == "__main__":
     unittest.main()
