@@ -223,10 +223,11 @@ static bool full(const struct registry *registry, const struct queue *queue)
     return size_of(queue) >= (queue->maximum ? queue->maximum : registry->config.queue_items);
 }
 
-/* The limit of memory never keeps the only item out, or nothing would ever be taken and memory never be free again. */
+/* The limit of memory never keeps the only item out, or nothing would ever be taken and memory never be free again.
+ * What is leased counts: who never says that it has taken an item must not get another one for it. */
 static bool has_room(const struct registry *registry, const struct queue *queue)
 {
-    return !full(registry, queue) && (queue->ready.count == 0 || registry->config.have_room(registry->config.arg, 0));
+    return !full(registry, queue) && (size_of(queue) == 0 || registry->config.have_room(registry->config.arg, 0));
 }
 
 static void add(struct registry *registry, struct object *object, struct item *item)

@@ -481,6 +481,27 @@ static void a_full_coordinator_lets_puts_wait_and_goes_on_when_there_is_memory(v
     assert_int_equal(object_counts().items, 0);
 }
 
+static void who_takes_nothing_of_what_it_is_given_fills_no_memory(void **state)
+{
+    (void)state;
+    restart_with(little_memory);
+    struct fake *producer = user_up(1), *consumer = user_up(2);
+    uint64_t queue = open_queue(producer, "jobs", 0);
+    open_queue(consumer, "jobs", 0);
+    char item[1000];
+    memset(item, 'x', sizeof item);
+    item[sizeof item - 1] = '\0';
+    for (unsigned i = 0; i < 5; i++)
+        get(consumer, queue, 4 + i);
+    for (unsigned i = 0; i < 5; i++)
+        put(producer, queue, item);
+    assert_int_equal(stat_of(producer, queue, 3), 2);
+    assert_int_equal(drain_items(consumer), 3);
+    taken(consumer, queue, 3);
+    assert_int_equal(stat_of(producer, queue, 3), 0);
+    assert_int_equal(drain_items(consumer), 2);
+}
+
 /* --- finished ----------------------------------------------------------------------------------------------------- */
 
 static void a_join_ends_when_every_item_is_finished(void **state)
@@ -594,6 +615,7 @@ int main(void)
         TEST(what_was_accepted_is_told_in_sums),
         TEST(who_puts_more_than_the_window_misbehaves),
         TEST(a_full_coordinator_lets_puts_wait_and_goes_on_when_there_is_memory),
+        TEST(who_takes_nothing_of_what_it_is_given_fills_no_memory),
         TEST(a_join_ends_when_every_item_is_finished),
         TEST(a_join_does_not_wait_for_the_dead),
         TEST(bad_messages_about_queues_close_their_session),
