@@ -37,6 +37,7 @@ static void hold_remove(struct lock *lock, struct hold *hold)
     if (lock->alone == hold)
         lock->alone = NULL;
     lock->holds--;
+    hold->reference->lock.hold_count--;
     DL_DELETE(hold->reference->lock.holds, hold);
     memory_free(hold);
 }
@@ -53,6 +54,7 @@ static struct hold *hold_take(struct registry *registry, struct reference *refer
         hold->reference = reference;
         hold->owner = lock->counting ? 0 : owner;
         DL_APPEND(reference->lock.holds, hold);
+        reference->lock.hold_count++;
         lock->holds++;
     }
     hold->permits += permits;
@@ -123,6 +125,10 @@ static int take_acquire(struct registry *registry, struct reference *reference,
         grant(reference, acquire->call, own);
         return 0;
     }
+    if (reference->lock.hold_count >= registry->config.waiters) {
+        object_refuse(reference->user, acquire->call, MUSTER_ELIMIT, "this process shares the lock too many times");
+        return 0;
+    }
     if (!lock->waiters && permits <= lock->permits) {
         struct hold *hold = hold_take(registry, reference, acquire->owner, permits);
         if (hold)
@@ -156,11 +162,18 @@ static void lock_release(struct registry *registry, struct lock *lock, struct ho
     serve(registry, lock);
 }
 
+static uint64_t most_permits(const struct lock *lock)
+{
+    if (!lock->counting)
+        return LOCK_ALL;
+    return lock->bound ? lock->bound : PERMITS_LIMIT;
+}
+
 /* Permits come from whoever has some to give: what this session has taken counts as given back first. */
 static const char *semaphore_release(struct registry *registry, struct reference *reference, uint64_t count)
 {
     struct lock *lock = &reference->object->lock;
-    uint64_t most = lock->bound ? lock->bound : PERMITS_LIMIT;
+    uint64_t most = most_permits(lock);
     struct hold *hold = hold_find(reference, 0);
     if (count > most || lock->permits > most - count)
         return "the semaphore was released too many times";
@@ -331,6 +344,8 @@ static void lock_leave(struct registry *registry, struct reference *reference, b
         lock->permits += hold->permits;
         hold_remove(lock, hold);
     }
+    if (lock->permits > most_permits(lock)) /* others had given back what this session had taken */
+        lock->permits = most_permits(lock);
     serve(registry, lock);
 }
 
@@ -409,6 +424,8 @@ static const char *lock_check(const struct object *object, struct registry_count
         return "a lock has miscounted those who hold it or wait";
     if (!lock->counting && !object->deleted && permits != LOCK_ALL)
         return "the permits of a lock do not add up: two may hold it";
+    if (lock->permits > most_permits(lock))
+        return "a semaphore has more permits than it may have";
     if (lock->waiters && lock->waiters->amount <= lock->permits)
         return "somebody waits for a lock that is free";
     sums->waiters += waiting + sleeping;

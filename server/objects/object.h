@@ -98,6 +98,7 @@ struct hold {
 /* A session's part in a lock or semaphore. */
 struct lock_part {
     struct hold *holds;
+    size_t hold_count;
 };
 
 /* One session's use of one object. */

@@ -289,6 +289,41 @@ static void a_bounded_semaphore_is_not_released_too_often(void **state)
     expect_answer(a, 6, MUSTER_EINVAL);
 }
 
+static void permits_that_another_gave_back_do_not_come_again_with_a_death(void **state)
+{
+    (void)state;
+    struct fake *a = user_up(1), *b = user_up(2);
+    uint64_t semaphore = open_object(a, OBJECT_SEMAPHORE, "slots", 1, 1);
+    open_object(b, OBJECT_SEMAPHORE, "slots", 1, 1);
+    acquire(a, semaphore, 4);
+    expect_grant(a, 4, 0);
+    tell(b, release_message(semaphore, 4, 0, 0, 1));
+    expect_answer(b, 4, 0);
+    disconnect(a, false);
+    acquire(b, semaphore, 5);
+    expect_grant(b, 5, 1);
+    tell(b, acquire_message(semaphore, 6, OBJECT_NO_WAIT, 0, LOCK_ALONE));
+    expect_answer(b, 6, MUSTER_EAGAIN);
+}
+
+static void one_session_cannot_share_a_lock_without_end(void **state)
+{
+    (void)state;
+    struct fake *a = user_up(1);
+    uint64_t lock = open_lock(a, "lock");
+    struct message share = acquire_message(lock, 4, 0, 0, LOCK_SHARED);
+    const char *why;
+    for (unsigned i = 0; i < 65536; i++) {
+        assert_int_equal(coordinator_message(world.coordinator, &a->peer, &share, world.now_ns, &why), 0);
+        expect_grant(a, 4, 0);
+    }
+    tell(a, share);
+    expect_answer(a, 4, MUSTER_ELIMIT);
+    release(a, lock);
+    tell(a, share);
+    expect_grant(a, 4, 0);
+}
+
 static void permits_have_a_limit(void **state)
 {
     (void)state;
@@ -485,6 +520,8 @@ int main(void)
         TEST(a_semaphore_has_so_many_permits),
         TEST(permits_of_the_dead_are_given_back),
         TEST(a_bounded_semaphore_is_not_released_too_often),
+        TEST(permits_that_another_gave_back_do_not_come_again_with_a_death),
+        TEST(one_session_cannot_share_a_lock_without_end),
         TEST(permits_have_a_limit),
         TEST(who_sleeps_gives_the_lock_up_and_has_it_again_when_notified),
         TEST(who_sleeps_too_long_has_the_lock_again_too),
