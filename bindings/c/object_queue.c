@@ -146,13 +146,15 @@ static size_t put_stretch(muster_queue *queue, const muster_value *items, size_t
     }
     home->flush(home->self);
     int failed = 0;
+    bool silent = false; /* the coordinator does not answer: each wait more would be in vain */
     for (size_t i = 0; i < sent; i++) {
         /* When one has failed, those behind it are withdrawn, so that what is in has no gaps. */
         for (size_t later = sent; failed && later > i; later--)
             sharing_withdraw(home->sharing, &calls[later - 1]->call);
         if (failed)
             home->flush(home->self);
-        int answer = object_call_wait(home, &calls[i], deadline_ns);
+        int answer = silent && !calls[i]->call.done ? failed : object_call_wait(home, &calls[i], deadline_ns);
+        silent |= !calls[i];
         done += answer == 0;
         if (answer != 0 && !failed)
             failed = answer;
