@@ -264,6 +264,10 @@ PyObject *pool_submit_many(PyObject *self, PyObject *const *args, Py_ssize_t cou
     size_t number = calls ? (size_t)PySequence_Fast_GET_SIZE(calls) : 0, made = 0;
     PyObject **parts = calls ? PyMem_New(PyObject *, number + 1) : NULL;
     while (parts && made < number) {
+        if ((size_t)PySequence_Fast_GET_SIZE(calls) != number) { /* to read a call may run Python code */
+            PyErr_SetString(PyExc_RuntimeError, "the calls were changed while they were looked at");
+            break;
+        }
         PyObject *item = PySequence_Fast_GET_ITEM(calls, (Py_ssize_t)made);
         parts[made] = PySequence_Fast(item, "each call is a sequence of buffers");
         if (!parts[made])
