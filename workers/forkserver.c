@@ -316,9 +316,9 @@ static pid_t sender(struct msghdr *message)
 
 static int understand(const struct answer *raw, size_t length, pid_t from, struct forkserver_answer *answer)
 {
-    *answer = (struct forkserver_answer){.number = raw->number};
     if (length < ANSWER_HEAD || (raw->error == 0 && from <= 0))
         return error_set(MUSTER_EWORKERS, "the fork server does not speak as a fork server of muster's does");
+    *answer = (struct forkserver_answer){.number = raw->number};
     if (raw->error == 0)
         answer->pid = from;
     else
