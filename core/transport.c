@@ -9,9 +9,10 @@
  * connection breaks, the operation fails and the link makes another request. The answer is awaited only when the
  * request is on its way: NNG 1.5 cannot cancel a receive operation whose request still waits.
  *
- * Stopping: NNG 1.5 can wait for ever in nng_close() if bytes arrive, or leave in parts, at that very moment: what a
- * connection was reading is then neither completed nor cancelled. So transport_stop() first says goodbye and lets what
- * is under way arrive: a connection without a request in flight is silent.
+ * Stopping: transport_stop() first says goodbye, so that the coordinator need not conclude from silence that we are
+ * gone, and lets what is under way arrive. That also keeps away from a fault of NNG 1.5, which can wait for ever in
+ * nng_close() if a connection moves bytes at that very moment: core/nng_support.c mends it, but not in a program that
+ * holds NNG itself.
  *
  * Connecting is the business of a thread of ours. NNG can connect again by itself, but NNG 1.5 gives that up for good
  * if a connection is closed while the two sides introduce themselves, as happens when the coordinator is killed just
