@@ -23,7 +23,8 @@ struct task *task_create(struct coordinator *coordinator, struct client_record *
 
 bool tasks_have_room(const struct coordinator *coordinator, size_t more)
 {
-    return coordinator->bytes + coordinator->definition_bytes + coordinator->tasks * TASK_COST_BYTES + registry_bytes(coordinator->registry) + more <=
+    return coordinator->bytes + coordinator->definition_bytes + coordinator->tasks * TASK_COST_BYTES +
+               registry_bytes(coordinator->registry) + more <=
            coordinator->config.total_bytes;
 }
 

@@ -9,12 +9,10 @@
 #include <stdlib.h>
 
 const char *const plant_names[PLANT_COUNT] = {
-    "none",       "double-outcome", "lost-outcome",    "run-twice",       "wrong-value",
-    "wrong-body", "no-body",        "blame-unstarted", "no-rejoin",       "no-salvage",
-    "no-settle",  "kill-anyone",    "ignore-limits",   "spurious-cancel",
-    "item-lost", "item-twice",     "item-order",   "late-put",    "no-return",     "no-close",
-    "lock-anyway", "old-fences",
-    "falling-counter",
+    "none",          "double-outcome",  "lost-outcome", "run-twice",  "wrong-value",     "wrong-body",
+    "no-body",       "blame-unstarted", "no-rejoin",    "no-salvage", "no-settle",       "kill-anyone",
+    "ignore-limits", "spurious-cancel", "item-lost",    "item-twice", "item-order",      "late-put",
+    "no-return",     "no-close",        "lock-anyway",  "old-fences", "falling-counter",
 };
 
 uint64_t sim_random(struct world *world, uint64_t below)
